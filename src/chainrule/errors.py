@@ -1,0 +1,51 @@
+"""What can go wrong, said in full sentences.
+
+Every error that chainrule raises on purpose is a `ChainruleError`. Its message says where it happened, what was
+expected, what was found and what to do; the command line prints it as one sentence and ends with a non-zero code.
+"""
+
+from collections.abc import Iterable
+
+
+class ChainruleError(Exception):
+    """The base of all errors that chainrule raises on purpose."""
+
+
+class ShapeError(ChainruleError, ValueError):
+    """Shapes that do not fit together."""
+
+
+class DtypeError(ChainruleError, TypeError):
+    """Types of numbers that do not fit together."""
+
+
+class TraceError(ChainruleError, TypeError):
+    """Code that cannot be recorded as it stands; the message names the user's line and what to write instead."""
+
+
+class DerivativeError(ChainruleError):
+    """A derivative that does not exist, or a rule that returned something that cannot be one."""
+
+
+class DivergenceError(ChainruleError, ArithmeticError):
+    """A training whose loss is no longer a number."""
+
+
+class DataError(ChainruleError, ValueError):
+    """A file, an array or a label that is not what it should be."""
+
+
+class SealedError(ChainruleError):
+    """A test set that was opened too early or a second time."""
+
+
+class UnknownNameError(ChainruleError, LookupError):
+    """A name that chainrule does not know; the message suggests the nearest one."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        from difflib import get_close_matches
+
+        known = sorted(known)
+        near = get_close_matches(str(name).lower(), known, n=1, cutoff=0.4)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        super().__init__(f"There is no {kind} called '{name}': {hint}Known are {', '.join(known)}.")
