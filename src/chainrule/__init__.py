@@ -1,3 +1,31 @@
-"""chainrule: neural networks that show their work."""
+"""chainrule: neural networks that show their work.
+
+Write the forward pass in NumPy; get the backward pass, derivatives of derivatives, and the program as a graph.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from chainrule.engine import *
+from chainrule.errors import ChainruleError as ChainruleError
+from chainrule.graph import Graph as Graph
+from chainrule.graph import derive as derive
+from chainrule.graph import trace as trace
+from chainrule.ops import *
+from chainrule.ops.op import Op as Op
+from chainrule.ops.op import example as example
+
+if TYPE_CHECKING:
+    from chainrule.train import Trainer as Trainer
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """What costs an import of its own is imported at its first use: `cr.Trainer`, `cr.nn`."""
+    from importlib import import_module
+
+    if name == "Trainer":
+        return import_module("chainrule.train").Trainer
+    if name in ("check", "data", "lab", "nn", "optim", "scalar", "train"):
+        return import_module(f"chainrule.{name}")
+    raise AttributeError(f"chainrule has no attribute '{name}'")

@@ -4,7 +4,25 @@ Every error that chainrule raises on purpose is a `ChainruleError`. Its message 
 expected, what was found and what to do; the command line prints it as one sentence and ends with a non-zero code.
 """
 
+import os
+import sys
 from collections.abc import Iterable
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_NUMPY = os.sep + "numpy" + os.sep
+
+
+def user_line() -> str:
+    """`file.py, line 12`: the innermost line on the stack that belongs neither to chainrule nor to NumPy."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not file.startswith(_PACKAGE) and _NUMPY not in file and not file.startswith("<chainrule"):
+            return f"{os.path.basename(file)}, line {frame.f_lineno}"
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return "an unknown line"
 
 
 class ChainruleError(Exception):

@@ -1,0 +1,367 @@
+"""`Tensor`: an array that remembers how it was made, and the one backward pass that follows from it.
+
+A Tensor holds its array and, if a derivative may be wanted, the `Node` it came from. Nodes hold what the rules need
+and their parents, never the Tensor that they made: there are no cycles, and memory is freed when its last user goes.
+"""
+
+import itertools
+import threading
+import weakref
+from collections.abc import Sequence
+from typing import Any, Union
+
+import numpy as np
+
+from chainrule.errors import ChainruleError, DerivativeError, DivergenceError, DtypeError, ShapeError, TraceError, user_line
+from chainrule.ops.dims import Shape, show
+from chainrule.ops.op import Op, Value, explain, operands, pullback
+from chainrule.ops.value import NumpyValue
+
+_ORDER = itertools.count()  # nodes are numbered as they are made, so the backward pass needs no sorting by links
+
+
+class _State(threading.local):
+    recording = True
+    detecting = False
+
+
+_state = _State()
+
+
+class Like:
+    """The shape and dtype of an array that a rule does not need itself."""
+
+    __slots__ = ("dtype", "shape")
+
+    def __init__(self, shape: Shape, dtype: np.dtype[Any]) -> None:
+        self.shape, self.dtype = shape, dtype
+
+
+class Node:
+    """One op that was applied: how its output depends on its inputs.
+
+    Attributes
+    ----------
+    op : type[Op]
+        What was applied.
+    inputs : tuple of Tensor
+        What it was applied to.
+    attributes : dict
+        The op's attributes, such as `axis`.
+    """
+
+    __slots__ = ("attributes", "dtype", "op", "order", "output", "parents", "saved", "saved_output", "shape", "versions")
+
+    def __init__(self, op: type[Op], attributes: dict[str, Any], parents: list[Any], saved: list[Any], y: Any) -> None:
+        self.op, self.attributes, self.parents = op, attributes, parents
+        self.saved: list[Any] | None = saved
+        self.saved_output = y if op.saves_output else None
+        self.shape, self.dtype = y.shape, y.dtype
+        self.versions = sum([p.version for p in parents if type(p) is not Node and p is not None])
+        self.order = next(_ORDER)
+        self.output: Any = None  # a weak reference to the Tensor that was made
+
+    @property
+    def inputs(self) -> "tuple[Tensor, ...]":
+        """The Tensors (or constants) that the op was applied to. A value that nobody kept and no rule needs is gone."""
+        found = []
+        for i, parent in enumerate(self.parents):
+            if isinstance(parent, Tensor):
+                found.append(parent)
+                continue
+            alive = parent.output() if parent is not None else None
+            if alive is None:
+                kept = self.saved[i] if self.saved is not None else None
+                kept = np.asarray(kept) if isinstance(kept, (bool, int, float)) else kept
+                alive = Tensor._made(kept, parent, 0, parent is not None)
+            found.append(alive)
+        return tuple(found)
+
+    def __repr__(self) -> str:
+        shapes = [show(p.shape) if p is not None else "constant" for p in self.parents]
+        return f"<{self.op.name} of {', '.join(shapes)}>"
+
+
+class Tensor(NumpyValue):
+    """An array that remembers how it was made.
+
+    Made by `chainrule.tensor`. NumPy's functions, operators and methods work on it; `backward()` on a result of shape
+    `()` fills `grad` of every Tensor made with `requires_grad=True` that it depends on.
+
+    Attributes
+    ----------
+    value : ndarray
+        The array, read-only; `assign` changes it.
+    requires_grad : bool
+        Whether derivatives with respect to this Tensor are followed.
+    grad : ndarray or None
+        What `backward` has accumulated; set it to None to begin anew.
+    source : Node or None
+        The op that made it (`source.op`, `source.inputs`); None for a Tensor that was given.
+    """
+
+    __slots__ = ("__weakref__", "_value", "grad", "level", "requires_grad", "source", "version")
+    _value: Any
+
+    def __init__(self, value: Any, requires_grad: bool = False) -> None:
+        array = np.array(value)
+        if array.dtype.kind not in "fiub":
+            raise DtypeError(f"a tensor is made of numbers, not of dtype {array.dtype}.")
+        if requires_grad and array.dtype.kind != "f":
+            raise DtypeError(f"only floats have derivatives; convert the {array.dtype} array with .astype(float) first.")
+        self._value, self.requires_grad = array, requires_grad
+        self.grad: np.ndarray[Any, Any] | None = None
+        self.source: Node | None = None
+        self.level = self.version = 0
+
+    @staticmethod
+    def _made(value: Any, source: Node | None, level: int, requires_grad: bool = True) -> "Tensor":
+        tensor = Tensor.__new__(Tensor)
+        tensor._value, tensor.source, tensor.level = value, source, level
+        tensor.requires_grad, tensor.grad, tensor.version = requires_grad, None, 0
+        return tensor
+
+    @property
+    def value(self) -> Any:
+        """The array, read-only, so that what a derivative needs cannot change unseen."""
+        if isinstance(self._value, np.ndarray):
+            view = self._value.view()
+            view.flags.writeable = False
+            return view
+        if self._value is None or isinstance(self._value, Like):
+            raise DerivativeError("this value has been freed: nothing kept its tensor, and no derivative rule needs it.")
+        return self._value
+
+    @property
+    def shape(self) -> Shape:  # type: ignore[override]
+        """The number of elements along each axis."""
+        return self._value.shape if self.source is None else self.source.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:  # type: ignore[override]
+        """The type of the numbers."""
+        return self._value.dtype if self.source is None else self.source.dtype
+
+    def record(self, op: type[Op], inputs: Sequence[Any], attributes: dict[str, Any]) -> "Tensor":
+        """Apply an op to the values below, and remember it if a derivative may be wanted."""
+        level = self.level
+        parents: list[Any] = []
+        values: list[Any] = []
+        tracked = False
+        for x in inputs:
+            if isinstance(x, Tensor) and x.level == level:
+                values.append(x._value)
+                if x.requires_grad:
+                    tracked = True
+                    parents.append(x.source or x)
+                    continue
+            else:
+                values.append(x)
+            parents.append(None)
+        values = operands(op, values)
+        try:
+            y = op.apply(*values, **attributes)
+        except (ValueError, IndexError) as error:
+            if isinstance(error, ChainruleError):
+                raise
+            raise explain(op, error, values, attributes) from error
+        if not isinstance(y, (np.ndarray, Value)):
+            y = np.asarray(y)
+        if _state.detecting:
+            _detect(op, y, values)
+        if not tracked or op.no_gradient or not _state.recording:
+            return Tensor._made(y, None, level, False)
+        last = len(op.saves) - 1
+        saved = [
+            v if op.saves[min(i, last)] or not hasattr(v, "shape") else Like(v.shape, v.dtype) for i, v in enumerate(values)
+        ]
+        node = Node(op, attributes, parents, saved, y)
+        tensor = Tensor._made(y, node, level)
+        node.output = weakref.ref(tensor)
+        return tensor
+
+    def backward(self, gradient: Any = None, retain_graph: bool = False) -> None:
+        """Add the derivative of this Tensor to `grad` of every Tensor with `requires_grad` that it depends on.
+
+        Parameters
+        ----------
+        gradient : array, optional
+            The direction, of this Tensor's shape; may only be left out if that is `()`.
+        retain_graph : bool
+            Keep what the rules need, so that `backward` can be called again; by default it is freed on the way.
+        """
+        if not self.requires_grad:
+            raise DerivativeError(
+                "backward: this tensor does not depend on any tensor with requires_grad=True"
+                " (or it was computed under no_grad, or through ops without derivative)."
+            )
+        if gradient is None and self.shape != ():
+            raise ShapeError(
+                f"backward: a tensor of shape {show(self.shape)} has no single derivative; reduce it first, as with "
+                ".sum(), or give the direction: backward(gradient)."
+            )
+        seed = np.ones((), self.dtype) if gradient is None else np.asarray(gradient, self.dtype)
+        if seed.shape != self.shape:
+            raise ShapeError(f"backward: the gradient has the shape {show(seed.shape)}, the tensor {show(self.shape)}.")
+        backpropagate([self], [seed], None, free=not retain_graph)
+
+    def assign(self, value: Any) -> None:
+        """Give this Tensor another array of the same shape; what was computed from the old one cannot be derived any more."""
+        if self.source is not None:
+            raise DerivativeError("assign: this tensor was computed; only a tensor that was given can be assigned to.")
+        array = np.asarray(value, self.dtype)
+        if array.shape != self.shape:
+            raise ShapeError(f"assign: the tensor has the shape {show(self.shape)}, the new value {show(array.shape)}.")
+        self.version += 1
+        np.copyto(self._value, array)
+
+    def detach(self) -> "Tensor":
+        """A Tensor of the same values that is a constant to all derivatives."""
+        return Tensor._made(self._value, None, self.level, False)
+
+    def item(self) -> Any:
+        """The only element, as a Python number."""
+        return self._value.item()
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        """A copy of the values as an ndarray of one's own."""
+        return np.array(self.value)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray[Any, Any]:
+        self._may_be_seen("np.asarray(tensor)", ".value for its array or .detach() for a constant")
+        return np.array(self.value, dtype) if copy or dtype is not None else np.asarray(self.value)
+
+    def __float__(self) -> float:
+        self._may_be_seen("float(tensor), and so math's functions,", ".item() for the number, or NumPy's functions")
+        return float(self._value)
+
+    def __int__(self) -> int:
+        self._may_be_seen("int(tensor)", ".item() for the number")
+        return int(self._value)
+
+    def __index__(self) -> int:
+        return self._value.__index__()  # type: ignore[no-any-return]
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def _may_be_seen(self, what: str, instead: str) -> None:
+        if self.requires_grad or not isinstance(self._value, np.ndarray):
+            raise TraceError(f"{user_line()}: {what} would lose the derivative; write {instead}.")
+
+    def __repr__(self) -> str:
+        value = self._value
+        if isinstance(value, np.ndarray):
+            value = np.array2string(value, separator=", ", prefix="tensor(")
+        elif not isinstance(value, Value):
+            return "tensor(freed)"
+        how = f", source={self.source.op.name}" if self.source else ", requires_grad=True" * self.requires_grad
+        return f"tensor({value}, dtype={self.dtype}{how})"
+
+
+def tensor(value: Any, requires_grad: bool = False) -> Tensor:
+    """A Tensor with a copy of `value` (an array, a number, nested lists); follow derivatives if `requires_grad`."""
+    return Tensor(value.value if isinstance(value, Tensor) else value, requires_grad)
+
+
+class no_grad:  # noqa: N801  # PyTorch's name
+    """`with no_grad():` computes without remembering, for this thread."""
+
+    def __enter__(self) -> None:
+        self.before, _state.recording = _state.recording, False
+
+    def __exit__(self, *_: object) -> None:
+        _state.recording = self.before
+
+
+class detect_nan:  # noqa: N801
+    """`with detect_nan():` raises at the first op whose result is not finite although its inputs are."""
+
+    def __enter__(self) -> None:
+        self.before, _state.detecting = _state.detecting, True
+
+    def __exit__(self, *_: object) -> None:
+        _state.detecting = self.before
+
+
+def _detect(op: type[Op], y: Any, values: Sequence[Any]) -> None:
+    if isinstance(y, np.ndarray) and y.dtype.kind == "f" and not np.isfinite(y).all():
+        guilty = all(np.isfinite(v).all() for v in values if isinstance(v, np.ndarray))
+        shapes = " and ".join(show(v.shape) for v in values if hasattr(v, "shape"))
+        what = "NaN" if np.isnan(y).any() else "infinity"
+        raise DivergenceError(
+            f"{op.name} of {shapes} gives {what}" + ("" if guilty else ", because an input is not finite already")
+        )
+
+
+Parent = Union[Node, Tensor]
+
+
+def backpropagate(
+    outputs: Sequence[Tensor], seeds: Sequence[Any], targets: Sequence[Tensor] | None, free: bool = False
+) -> list[Any]:
+    """The backward pass: every rule once, in the reverse order of the forward pass.
+
+    Parameters
+    ----------
+    outputs, seeds
+        Tensors of one level, and the gradients with which to begin (values of the level below).
+    targets : sequence of Tensor, optional
+        The given Tensors whose gradients are wanted. By default `grad` of all given Tensors is added to.
+    free : bool
+        Free what the rules need on the way.
+
+    Returns
+    -------
+    list
+        The gradients of the targets; None for one that the outputs do not depend on.
+    """
+    gradients: dict[Parent, Any] = {}
+    nodes: set[Node] = set()
+    for output, seed in zip(outputs, seeds, strict=True):
+        if output.requires_grad:
+            root = output.source or output
+            gradients[root] = gradients[root] + seed if root in gradients else seed
+            _collect(root, nodes)
+    for node in sorted(nodes, key=lambda n: n.order, reverse=True):
+        g = gradients.pop(node, None)
+        if g is None:
+            continue
+        _check_unchanged(node)
+        needed = [parent is not None for parent in node.parents]
+        pulled = pullback(node.op, g, node.saved_output, node.saved or (), node.attributes, needed)
+        for parent, d in zip(node.parents, pulled, strict=True):
+            if parent is not None:
+                gradients[parent] = gradients[parent] + d if parent in gradients else d
+        if free:
+            node.saved = node.saved_output = None
+    if targets is not None:
+        return [gradients.get(t) for t in targets]
+    for leaf, g in gradients.items():
+        if isinstance(leaf, Tensor):
+            # A rule may hand the same array, or a view of one, to several inputs; a grad belongs to one tensor alone.
+            leaf.grad = np.array(g) if leaf.grad is None else leaf.grad + g
+    return []
+
+
+def _collect(root: Parent, nodes: set[Node]) -> None:
+    """All nodes from which `root` was made, without recursion: a graph may be deeper than Python's stack."""
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        if type(node) is Node and node not in nodes:
+            nodes.add(node)
+            waiting.extend(p for p in node.parents if type(p) is Node)
+
+
+def _check_unchanged(node: Node) -> None:
+    if node.saved is None:
+        raise DerivativeError(
+            f"backward: what the rule of {node.op.name} needs was freed by an earlier backward(); call that with "
+            "retain_graph=True to go through the graph twice."
+        )
+    if node.versions != sum([p.version for p in node.parents if type(p) is not Node and p is not None]):
+        raise DerivativeError(
+            f"backward: a tensor that {node.op.name} was applied to has been assigned since, so the derivative would be "
+            "taken at the wrong point; call backward() before changing parameters."
+        )

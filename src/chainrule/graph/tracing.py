@@ -1,0 +1,231 @@
+"""Tracing: a function is called once with Symbols instead of arrays, and the ops applied to them become a Graph."""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import ChainruleError, ShapeError, TraceError, user_line
+from chainrule.graph import tree
+from chainrule.graph.graph import Equation, Graph, Variable, live
+from chainrule.ops.dims import Dim, Later, Shape, show
+from chainrule.ops.op import Op, Value, operands
+from chainrule.ops.value import NumpyValue
+
+LEVELS = itertools.count(1)  # each tracing or differentiation records on a level of its own, later ones on higher ones
+
+
+def _refuse(what: str, instead: str) -> Callable[..., Any]:
+    def method(self: "Symbol", *_: Any, **__: Any) -> Any:
+        raise TraceError(
+            f"{user_line()}: {what} '{self.variable!r}', whose values are not known while the graph is recorded; {instead}."
+        )
+
+    return method
+
+
+class Symbol(NumpyValue):
+    """Stands for an array while a function is recorded: it has a shape and a dtype, but no values."""
+
+    __slots__ = ("level", "tracer", "variable")
+
+    def __init__(self, tracer: "Tracer", variable: Variable) -> None:
+        self.tracer, self.variable, self.level = tracer, variable, tracer.level
+
+    @property
+    def shape(self) -> Shape:  # type: ignore[override]
+        """The shape; sizes may be symbolic."""
+        return self.variable.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:  # type: ignore[override]
+        """The type of the numbers."""
+        return self.variable.dtype
+
+    def record(self, op: type[Op], inputs: Sequence[Any], attributes: dict[str, Any]) -> "Symbol":
+        """Append the op to the graph being recorded."""
+        return self.tracer.record(op, inputs, attributes)
+
+    def lift(self, array: Any) -> "Symbol":
+        """A constant of the graph."""
+        return self.tracer.constant(np.asarray(array))
+
+    def __repr__(self) -> str:
+        return f"Symbol({self.variable!r})"
+
+    __bool__ = _refuse("this branches on", "write np.where(condition, a, b)")
+    __float__ = __int__ = __index__ = item = _refuse("this needs the value of", "use NumPy's functions instead of math's")
+    __array__ = _refuse("this makes an ndarray of", "keep it as it is, and pass arrays to index as arguments")
+    tolist = astuple = _refuse("this needs the values of", "keep it as it is")
+
+
+class Tracer:
+    """Collects the equations of one graph."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.level = name, next(LEVELS)
+        self.inputs: list[Variable] = []
+        self.constants: dict[Variable, np.ndarray[Any, Any]] = {}
+        self.equations: list[Equation] = []
+        self.sizes: dict[str, tuple[Variable, int]] = {}
+        self.names: set[str] = set()
+        self.rule = ""  # while a derivative is being recorded: the op it belongs to
+
+    def variable(self, name: str, shape: Shape, dtype: Any) -> Variable:
+        """A Variable with this name, or with a number behind it if the name is taken."""
+        unique, count = name, itertools.count(2)
+        while unique in self.names:
+            unique = f"{name}_{next(count)}"
+        self.names.add(unique)
+        return Variable(unique, shape, np.dtype(dtype))
+
+    def rename(self, variable: Variable, name: str) -> None:
+        """Give a variable a better name than it was made with."""
+        self.names.discard(variable.name)
+        variable.name = self.variable(name, (), variable.dtype).name
+
+    def input(self, name: str, shape: Shape, dtype: Any) -> Symbol:
+        """A new input of the graph."""
+        self.inputs.append(self.variable(name, shape, dtype))
+        return Symbol(self, self.inputs[-1])
+
+    def constant(self, array: np.ndarray[Any, Any]) -> Symbol:
+        """An array that the function holds by itself."""
+        for v, known in self.constants.items():
+            if known is array:
+                return Symbol(self, v)
+        v = self.variable(f"c{len(self.constants) + 1}", array.shape, array.dtype)
+        self.constants[v] = array
+        return Symbol(self, v)
+
+    def record(self, op: type[Op], inputs: Sequence[Any], attributes: dict[str, Any]) -> Symbol:
+        """Append one equation; shapes and dtypes are found by the op's rules.
+
+        Raises
+        ------
+        ShapeError, DtypeError
+            If the inputs do not fit together; the message names the user's line.
+        """
+        try:
+            symbols = [self._operand(x, op) for x in operands(op, inputs)]
+            shape = self._shape(op, symbols, attributes)
+            dtype = op.result_dtype(symbols, attributes)
+        except (ChainruleError, ValueError) as error:
+            if isinstance(error, TraceError):
+                raise
+            kind = type(error) if isinstance(error, ChainruleError) else ShapeError
+            raise kind(f"{user_line()}: {error}") from None
+        output = self.variable(f"v{len(self.equations) + 1}", shape, dtype)
+        names = tuple(x.variable if isinstance(x, Symbol) else x for x in symbols)
+        self.equations.append(Equation(output, op, names, attributes, user_line(), self.rule))
+        return Symbol(self, output)
+
+    def _operand(self, x: Any, op: type[Op]) -> Any:
+        if isinstance(x, Symbol) and x.tracer is self:
+            return x
+        if isinstance(x, (bool, int, float, Later)):
+            return x
+        if isinstance(x, np.ndarray):
+            return self.constant(x)
+        if isinstance(x, Value) and x.level == 0:  # an eager tensor that the function closes over, such as a parameter
+            return self.constant(np.asarray(x.value))  # type: ignore[attr-defined]
+        if isinstance(x, Value):
+            raise TraceError(
+                f"{user_line()}: {op.name} was given a value of an enclosing recording or differentiation; pass it as an "
+                "argument of the recorded function."
+            )
+        raise TraceError(f"{user_line()}: {op.name} was given a {type(x).__name__}; expected an array or a number.")
+
+    def _shape(self, op: type[Op], symbols: Sequence[Any], attributes: dict[str, Any]) -> Shape:
+        if op.shape is not None:
+            return op.shape(*(getattr(x, "shape", ()) for x in symbols), **attributes)
+        scratch = Tracer(op.name)  # an op without a shape rule: its forward is plain NumPy, so it can be traced
+        copies = [scratch.input("x", x.shape, x.dtype) if isinstance(x, Symbol) else x for x in symbols]
+        return tuple(op.forward(*copies, **attributes).shape)
+
+    def finish(self, outputs: Sequence[Any], single: bool) -> Graph:
+        """The graph of everything that the outputs depend on, checked."""
+        found = tuple(self._operand(x, Op).variable if isinstance(x, Value) else _lift(self, x) for x in outputs)
+        used = live(self.equations, found)
+        needed = {*found, *(x for e in used for x in e.inputs if isinstance(x, Variable))}
+        constants = {v: a for v, a in self.constants.items() if v in needed}
+        return Graph(self.name, tuple(self.inputs), constants, used, found, self.sizes, single).check()
+
+
+def _lift(tracer: Tracer, x: Any) -> Variable:
+    try:
+        return tracer.constant(np.asarray(x, float if isinstance(x, (int, float)) else None)).variable
+    except (TypeError, ValueError):
+        raise TraceError(f"the traced function returned a {type(x).__name__}; expected arrays or a tuple of arrays.") from None
+
+
+def trace(f: Callable[..., Any], *args: Any, batch: Mapping[str, int] | None = None) -> Graph:
+    """Record what `f` computes as a `Graph`.
+
+    Parameters
+    ----------
+    f : callable
+        A function of NumPy's functions and chainrule's, or a Module.
+    *args
+        Arguments as for a call: arrays, numbers, or nested tuples, lists and dicts of them. Only their shapes and
+        dtypes matter.
+    batch : dict of str to int, optional
+        Which axis of which argument is the batch: `{"x": 0}` makes axis 0 of `x` symbolic (`N`), so that the graph
+        runs at every batch size. None by default; for a Module, axis 0 of every argument.
+
+    Returns
+    -------
+    Graph
+        Its inputs are named after the function's parameters.
+
+    Raises
+    ------
+    TraceError
+        For code that cannot be recorded, with the user's line and what to write instead.
+    """
+    if hasattr(f, "as_function"):  # a Module: its parameters become inputs, and its arguments are batches
+        f, parameters = f.as_function()
+        batch = dict.fromkeys(_parameter_names(f, len(args) + 1)[1:], 0) if batch is None else batch
+        args = (parameters, *args)
+    names = _parameter_names(f, len(args))
+    tracer = Tracer(getattr(f, "__name__", type(f).__name__).strip("<>"))
+    symbols = []
+    for name, arg in zip(names, args, strict=True):
+        leaves = [
+            _input(tracer, leaf_name, leaf, (batch or {}).get(leaf_name, (batch or {}).get(name)))
+            for leaf_name, leaf in tree.flatten(arg, name)
+        ]
+        symbols.append(tree.rebuild(arg, leaves))
+    unknown = set(batch or {}) - {*names, *(v.name for v in tracer.inputs)}
+    if unknown:
+        raise TraceError(f"batch names '{unknown.pop()}', but the arguments of {tracer.name} are {', '.join(names)}.")
+    result = f(*symbols)
+    outputs = [leaf for _, leaf in tree.flatten(result)]
+    return tracer.finish(outputs, single=not isinstance(result, (tuple, list, dict)))
+
+
+def _input(tracer: Tracer, name: str, x: Any, axis: int | None) -> Symbol:
+    if not isinstance(x, Value):
+        x = np.asarray(x, float if type(x) in (int, float) else None)
+    if x.dtype.kind not in "fiub":
+        raise TraceError(f"the argument '{name}' of {tracer.name} is of dtype {x.dtype}; expected an array of numbers.")
+    shape = tuple(x.shape)
+    if axis is None:
+        return tracer.input(name, shape, x.dtype)
+    if not -len(shape) <= axis < len(shape):
+        raise ShapeError(f"batch names axis {axis} of '{name}', which has the shape {show(shape)}.")
+    axis %= len(shape)
+    symbol = tracer.input(name, (*shape[:axis], Dim("N"), *shape[axis + 1 :]), x.dtype)
+    tracer.sizes.setdefault("N", (symbol.variable, axis))
+    return symbol
+
+
+def _parameter_names(f: Callable[..., Any], count: int) -> list[str]:
+    """The names of a function's first `count` parameters."""
+    f = getattr(f, "__wrapped__", f)
+    code = getattr(getattr(f, "__func__", f), "__code__", None)
+    names: list[str] = []
+    if code is not None:
+        names = list(code.co_varnames[: code.co_argcount])[1 if hasattr(f, "__self__") else 0 :]
+    return [*names[:count], *(f"arg{i}" for i in range(len(names), count))]

@@ -1,0 +1,249 @@
+"""Arithmetic, powers and roots, exponentials and logarithms, and choosing between values: the element-wise ops."""
+
+import math as scalar
+import operator
+
+import numpy as np
+
+from chainrule.ops.families import Elementwise
+from chainrule.ops.op import example, function
+
+__all__ = [
+    "abs", "add", "cos", "divide", "exp", "log", "maximum", "minimum", "multiply", "negative", "power", "sign", "sin",
+    "sqrt", "subtract", "where",
+]  # fmt: skip
+
+
+def _is_number(x):
+    return isinstance(x, (int, float))
+
+
+class Add(Elementwise):
+    """The sum a + b, element by element; shapes are broadcast."""
+
+    code = "{a} + {b}"
+    math = "{a} + {b}"
+    numpy = (np.add,)
+    reference = operator.add
+
+    def vjp(g, _y, _a, _b):
+        return g, g
+
+
+class Subtract(Elementwise):
+    """The difference a - b, element by element; shapes are broadcast."""
+
+    code = "{a} - {b}"
+    math = "{a} - {b}"
+    numpy = (np.subtract,)
+    reference = operator.sub
+
+    def vjp(g, _y, _a, _b):
+        return g, lambda: -g
+
+
+class Multiply(Elementwise):
+    """The product a * b, element by element; shapes are broadcast."""
+
+    code = "{a} * {b}"
+    math = r"{a} \odot {b}"
+    numpy = (np.multiply,)
+    reference = operator.mul
+
+    def vjp(g, _y, a, b):
+        return lambda: g * b, lambda: g * a
+
+
+class Divide(Elementwise):
+    """The quotient a / b, element by element; shapes are broadcast. d(a/b) = da / b - (a / b²) db."""
+
+    code = "{a} / {b}"
+    math = r"\frac{{a}}{{b}}"
+    numpy = (np.true_divide,)
+    domain = (0.5, 2.0)
+    reference = operator.truediv
+
+    def vjp(g, y, _a, b):
+        return lambda: g / b, lambda: -g * y / b
+
+
+class Negative(Elementwise):
+    """The negative -x, element by element; the shape is kept."""
+
+    code = "-{x}"
+    math = "-{x}"
+    numpy = (np.negative,)
+    reference = operator.neg
+
+    def vjp(g, _y, _x):
+        return -g
+
+
+class Power(Elementwise):
+    """The power x ** p, element by element; shapes are broadcast. A real exponent needs x ≥ 0."""
+
+    code = "{x} ** {p}"
+    math = "{x}^{p}"
+    numpy = (np.power,)
+    domain = (0.2, 2.0)
+    reference = operator.pow
+    examples = (example((3, 4), 2), example((3, 4), 3.0), example((3, 4), 1), example((3, 4), 0), example((4,), -0.5))
+
+    def vjp(g, y, x, p):
+        def base():
+            if _is_number(p):  # x⁰ has the derivative 0 at x = 0 too, where 0 · x⁻¹ has none
+                return g * p * x ** (p - 1) if p else g * 0
+            return g * p * x ** np.where(p == 0, 1, p - 1)
+
+        return base, lambda: g * y * np.log(np.where(x == 0, 1, x))
+
+
+class Exp(Elementwise):
+    """The exponential e^x, element by element; the shape is kept."""
+
+    code = "np.exp({x})"
+    math = "e^{x}"
+    numpy = (np.exp,)
+    reference = scalar.exp
+
+    def vjp(g, y, _x):
+        return g * y
+
+
+class Log(Elementwise):
+    """The natural logarithm, element by element, for x > 0; the shape is kept."""
+
+    code = "np.log({x})"
+    math = r"\ln {x}"
+    numpy = (np.log,)
+    domain = (0.2, 3.0)
+    reference = scalar.log
+
+    def vjp(g, _y, x):
+        return g / x
+
+
+class Sqrt(Elementwise):
+    """The square root, element by element, for x ≥ 0 (its derivative needs x > 0); the shape is kept."""
+
+    code = "np.sqrt({x})"
+    math = r"\sqrt{{x}}"
+    numpy = (np.sqrt,)
+    domain = (0.2, 3.0)
+    reference = scalar.sqrt
+
+    def vjp(g, y, _x):
+        return g / (2 * y)
+
+
+class Sin(Elementwise):
+    """The sine, element by element; x in radians; the shape is kept."""
+
+    code = "np.sin({x})"
+    math = r"\sin {x}"
+    numpy = (np.sin,)
+    reference = scalar.sin
+
+    def vjp(g, _y, x):
+        return g * np.cos(x)
+
+
+class Cos(Elementwise):
+    """The cosine, element by element; x in radians; the shape is kept."""
+
+    code = "np.cos({x})"
+    math = r"\cos {x}"
+    numpy = (np.cos,)
+    reference = scalar.cos
+
+    def vjp(g, _y, x):
+        return -g * np.sin(x)
+
+
+class Abs(Elementwise):
+    """The absolute value, element by element; the shape is kept. The derivative at 0 is taken as 0."""
+
+    code = "np.abs({x})"
+    math = r"\lvert {x} \rvert"
+    numpy = (np.abs,)
+    reference = operator.abs
+
+    def vjp(g, _y, x):
+        return g * np.sign(x)
+
+
+class Sign(Elementwise):
+    """-1, 0 or 1, element by element; the shape is kept. Its derivative is declared to be none (it is 0 almost everywhere)."""
+
+    code = "np.sign({x})"
+    math = r"\operatorname{sign} {x}"
+    numpy = (np.sign,)
+    no_gradient = True
+
+    def reference(x):
+        return (x > 0) - (x < 0)
+
+
+class Maximum(Elementwise):
+    """The larger of a and b, element by element; shapes are broadcast.
+
+    At a tie the derivative goes to b; a plain number never takes it, so `maximum(x, 0)` and `maximum(0, x)` both have
+    the derivative 0 at x = 0, as ReLU has.
+    """
+
+    code = "np.maximum({a}, {b})"
+    math = r"\max({a}, {b})"
+    numpy = (np.maximum,)
+    reference = max
+
+    def vjp(g, _y, a, b):
+        return lambda: g * (a > b), lambda: g * (b > a if _is_number(a) else a <= b)
+
+
+class Minimum(Elementwise):
+    """The smaller of a and b, element by element; shapes are broadcast. Ties as for `maximum`."""
+
+    code = "np.minimum({a}, {b})"
+    math = r"\min({a}, {b})"
+    numpy = (np.minimum,)
+    reference = min
+
+    def vjp(g, _y, a, b):
+        return lambda: g * (a < b), lambda: g * (b < a if _is_number(a) else a >= b)
+
+
+class Where(Elementwise):
+    """a where the condition holds, else b, element by element; shapes are broadcast. No derivative for the condition."""
+
+    code = "np.where({condition}, {a}, {b})"
+    math = r"\begin{cases}{a} & {condition}\\ {b}\end{cases}"
+    numpy = (np.where,)
+    examples = (
+        example(np.array([[True, False, True]]), (2, 3), (3,)),
+        example(np.array([True, False]), (3, 2), 0.0),
+        example(np.array([True]), 1.5, (2, 1)),
+    )
+
+    def reference(condition, a, b):
+        return a if condition else b
+
+    def vjp(g, _y, condition, _a, _b):
+        return None, lambda: np.where(condition, g, 0), lambda: np.where(condition, 0, g)
+
+
+add = function(Add)
+subtract = function(Subtract)
+multiply = function(Multiply)
+divide = function(Divide)
+negative = function(Negative)
+power = function(Power)
+exp = function(Exp)
+log = function(Log)
+sqrt = function(Sqrt)
+sin = function(Sin)
+cos = function(Cos)
+abs = function(Abs)
+sign = function(Sign)
+maximum = function(Maximum)
+minimum = function(Minimum)
+where = function(Where)

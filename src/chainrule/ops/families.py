@@ -1,0 +1,84 @@
+"""The families of ops. What ops have in common stands here: the shape rule, how dtypes meet, and later how a family is
+lowered to machine code.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import ShapeError
+from chainrule.ops import dims
+from chainrule.ops.dims import Shape
+from chainrule.ops.op import Array, Op
+
+Axes = tuple[int, ...]
+
+
+class Elementwise(Op, abstract=True):
+    """One number out of one number of each input; inputs are broadcast against each other."""
+
+    broadcasts = True
+    arithmetic = True
+
+    def shape(*shapes):
+        return dims.broadcast(*shapes)
+
+
+class Comparison(Elementwise, abstract=True):
+    """An element-wise question; the answer is bool, which has no derivative."""
+
+    no_gradient = True
+
+
+class Reduction(Op, abstract=True):
+    """Many numbers to one along the given axes (a tuple of non-negative ints); `keepdims` leaves them with size 1."""
+
+    arithmetic = True
+
+    def shape(x, axis, keepdims):
+        if keepdims:
+            return tuple(1 if i in axis else size for i, size in enumerate(x))
+        return tuple(size for i, size in enumerate(x) if i not in axis)
+
+
+class Rowwise(Op, abstract=True):
+    """As many numbers out as in, each of them depending on all others along one axis (a non-negative int)."""
+
+    arithmetic = True
+
+    def shape(x, axis):
+        return x
+
+
+class Product(Op, abstract=True):
+    """Sums of products, as of two matrices."""
+
+    broadcasts = True
+    arithmetic = True
+
+
+class Structural(Op, abstract=True):
+    """The same numbers in another arrangement; nothing is computed."""
+
+    @classmethod
+    def result_dtype(cls, inputs: Any, attributes: Any) -> np.dtype[Any]:
+        return inputs[0].dtype if hasattr(inputs[0], "dtype") else np.asarray(inputs[0]).dtype
+
+
+def axes(axis: Any, ndim: int, op: str) -> Axes:
+    """`axis` as NumPy takes it (None, an int, a tuple) as a sorted tuple of non-negative ints."""
+    if axis is None:
+        return tuple(range(ndim))
+    given = axis if isinstance(axis, tuple) else (axis,)
+    for i in given:
+        if not -ndim <= i < ndim:
+            raise ShapeError(f"{op}: there is no axis {i} in an array of {ndim} axes.")
+    found = tuple(sorted(i % ndim for i in given))
+    if len(set(found)) < len(found):
+        raise ShapeError(f"{op}: an axis is named twice in {axis}.")
+    return found
+
+
+def expand(g: Array, axis: Axes, keepdims: bool) -> Array:
+    """A reduced array with its reduced axes put back, of size 1."""
+    return g if keepdims or not axis else np.expand_dims(g, axis)

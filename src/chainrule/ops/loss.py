@@ -1,0 +1,192 @@
+"""Softmax and the losses that go with it: named ops with rules of their own, for numerical stability and because their
+derivations are worth reading. The tests prove each rule against the composition.
+"""
+
+import math as scalar
+
+import numpy as np
+
+from chainrule.errors import DataError, ShapeError
+from chainrule.ops import dims
+from chainrule.ops.dims import show
+from chainrule.ops.families import Rowwise, axes
+from chainrule.ops.indexing import Onehot
+from chainrule.ops.op import Array, Op, Value, example
+
+__all__ = ["cross_entropy", "log_softmax", "mean_squared_error", "softmax"]
+
+_EXAMPLES = (example((3, 4), axis=1), example((3, 4), axis=0), example((2, 3, 4), axis=1), example((1, 1), axis=1))
+
+
+def _rows(f):
+    """A reference: a function of a list of floats, applied to each row along the axis."""
+
+    def reference(x, axis):
+        return np.apply_along_axis(lambda row: np.array(f([float(v) for v in row])), axis, x)
+
+    return reference
+
+
+def _softmax(row):
+    total = scalar.fsum(scalar.exp(v) for v in row)
+    return [scalar.exp(v) / total for v in row]
+
+
+class Softmax(Rowwise):
+    """y = e^x / Σ e^x along an axis; the largest element is taken off first, so nothing overflows. [Bridle 1990]
+
+    The derivative in a direction g is y ⊙ g - ⟨y, g⟩ y.
+    """
+
+    math = r"\operatorname{softmax}({x})"
+    examples = _EXAMPLES
+    reference = _rows(_softmax)
+
+    def forward(x, axis):
+        e = np.exp(x - x.max(axis=axis, keepdims=True))
+        return e / e.sum(axis=axis, keepdims=True)
+
+    def vjp(g, y, _x, axis):
+        return y * (g - (g * y).sum(axis=axis, keepdims=True))
+
+
+class LogSoftmax(Rowwise):
+    """x - ln Σ e^x along an axis: the logarithm of the softmax, without its underflow."""
+
+    math = r"\ln \operatorname{softmax}({x})"
+    examples = _EXAMPLES
+    reference = _rows(lambda row: [scalar.log(p) for p in _softmax(row)])
+
+    def forward(x, axis):
+        shifted = x - x.max(axis=axis, keepdims=True)
+        return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
+
+    def vjp(g, y, _x, axis):
+        return g - np.exp(y) * g.sum(axis=axis, keepdims=True)
+
+
+class CrossEntropy(Op):
+    """-ln softmax(logits)[target] of each sample: logits (..., C) to losses (...).
+
+    Targets are labels (...) of ints in 0..C-1, or rows (..., C) of probabilities such as one-hot vectors. The derivative
+    is softmax(logits) - onehot(target).
+    """
+
+    math = r"-\ln \operatorname{softmax}({logits})_{targets}"
+    examples = (
+        example((3, 4), np.array([2, 0, 3])),
+        example((2, 3, 4), np.array([[2, 0, 3], [1, 1, 0]])),
+        example((2, 3), np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])),
+        example((2, 3), np.array([[0.2, 0.5, 0.1], [1.0, 0.3, 0.0]])),
+    )
+
+    def shape(logits, targets):
+        if not logits or not (dims.same_shape(targets, logits[:-1]) or dims.same_shape(targets, logits)):
+            raise ShapeError(
+                f"cross-entropy of logits {show(logits)} needs targets of shape {show(logits[:-1])} (labels) or "
+                f"{show(logits)} (probabilities), not {show(targets)}."
+            )
+        return logits[:-1]
+
+    @classmethod
+    def result_dtype(cls, inputs, attributes):
+        return inputs[0].dtype
+
+    def forward(logits, targets):
+        CrossEntropy.shape(logits.shape, targets.shape)
+        if targets.ndim == logits.ndim:
+            return -(targets * LogSoftmax.forward(logits, axis=-1)).sum(axis=-1)
+        _check_labels(targets, logits.shape[-1])
+        largest = logits.max(axis=-1, keepdims=True)
+        chosen = np.take_along_axis(logits, targets[..., None], axis=-1)
+        return (np.log(np.exp(logits - largest).sum(axis=-1, keepdims=True)) + largest - chosen)[..., 0]
+
+    def vjp(g, _y, logits, targets):
+        g, last = np.expand_dims(g, -1), len(logits.shape) - 1
+        y = Softmax.apply(logits, axis=last)
+        if len(targets.shape) == last:
+            return g * (y - Onehot.apply(targets, classes=logits.shape[-1], dtype=logits.dtype.name)), None
+        return (
+            lambda: g * (y * targets.sum(axis=-1, keepdims=True) - targets),
+            lambda: -g * LogSoftmax.apply(logits, axis=last),
+        )
+
+    def reference(logits, targets):
+        rows = targets if targets.ndim == logits.ndim else Onehot.forward(targets, classes=logits.shape[-1], dtype=float)
+        losses = np.zeros(logits.shape[:-1])
+        for i in np.ndindex(losses.shape):
+            losses[i] = -scalar.fsum(t * scalar.log(p) for t, p in zip(rows[i], _softmax(logits[i]), strict=True))
+        return losses
+
+
+def _check_labels(targets: Array, classes: int) -> None:
+    if targets.dtype.kind not in "iu":
+        raise DataError(
+            f"cross-entropy of {classes} classes was given labels of dtype {targets.dtype}: labels are integers; for "
+            f"probabilities the targets need a last axis of {classes}."
+        )
+    if targets.size and not (targets.min() >= 0 and targets.max() < classes):
+        wrong = targets.min() if targets.min() < 0 else targets.max()
+        raise DataError(f"cross-entropy: the label {wrong} is outside the {classes} classes 0 to {classes - 1}.")
+
+
+def softmax(x: Array, axis: int = -1) -> Array:
+    """e^x / Σ e^x along `axis`."""
+    return Softmax.apply(x, axis=axes(axis, x.ndim, "softmax")[0])
+
+
+def log_softmax(x: Array, axis: int = -1) -> Array:
+    """ln softmax(x) along `axis`."""
+    return LogSoftmax.apply(x, axis=axes(axis, x.ndim, "log_softmax")[0])
+
+
+REDUCTIONS = ("mean", "sum", "mean_entries", "none")
+
+
+def reduce(losses: Array, reduction: str, entries: dims.Size = 1) -> Array:
+    """Losses of samples as one number: their mean, their sum, or the mean over all `entries` of each sample too."""
+    if reduction == "none":
+        return losses
+    if reduction == "sum":
+        return losses.sum()
+    if reduction == "mean":
+        return losses.mean()
+    if reduction == "mean_entries":
+        return losses.mean() / entries
+    from chainrule.errors import UnknownNameError
+
+    raise UnknownNameError("reduction", reduction, REDUCTIONS)
+
+
+def cross_entropy(logits: Array, targets: Array, reduction: str = "mean") -> Array:
+    """The softmax cross-entropy of logits (..., C) in nats.
+
+    Parameters
+    ----------
+    logits : array of floats, (..., C)
+    targets : array
+        Labels (...) of ints in 0..C-1, or probabilities (..., C), such as one-hot rows.
+    reduction : {"mean", "sum", "mean_entries", "none"}
+        The mean over samples, the sum, the mean over samples and classes (a C-th of the mean), or one loss a sample.
+    """
+    if not isinstance(targets, Value):
+        targets = np.asarray(targets)
+    return reduce(CrossEntropy.apply(logits, targets), reduction, logits.shape[-1])
+
+
+def mean_squared_error(y: Array, targets: Array, reduction: str = "mean") -> Array:
+    """The squared difference of predictions and targets of the same shape; "mean" is over all elements.
+
+    Raises
+    ------
+    ShapeError
+        If the shapes differ: (n, 1) against (n,) would broadcast to (n, n) without a word.
+    """
+    if not isinstance(targets, Value):
+        targets = np.asarray(targets)
+    if not dims.same_shape(y.shape, targets.shape):
+        raise ShapeError(
+            f"mean squared error of predictions {show(y.shape)} and targets {show(targets.shape)}: the shapes must be "
+            f"equal, or every prediction would be compared with every target; reshape the targets to {show(y.shape)}."
+        )
+    return reduce((y - targets) ** 2, reduction)

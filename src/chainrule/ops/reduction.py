@@ -1,0 +1,132 @@
+"""Sums, means, maxima and their kin: many numbers to one along axes; and which index holds the largest."""
+
+import math as scalar
+
+import numpy as np
+
+from chainrule.ops import dims
+from chainrule.ops.families import Reduction, axes, expand
+from chainrule.ops.op import Array, answers, example
+
+__all__ = ["argmax", "logsumexp", "max", "mean", "sum"]
+
+_EXAMPLES = (
+    example((3, 4), axis=(0,), keepdims=False),
+    example((3, 4), axis=(1,), keepdims=True),
+    example((2, 3, 4), axis=(0, 2), keepdims=False),
+    example((2, 3), axis=(0, 1), keepdims=False),
+    example((1, 1), axis=(0,), keepdims=False),
+    example((), axis=(), keepdims=False),
+)
+
+
+def _along(f):
+    """A reference: a function of a list of floats, applied along axes by indexing, without NumPy's reductions."""
+
+    def reference(x, axis, keepdims):
+        result = np.zeros(Reduction.shape(x.shape, axis, True))
+        for index in np.ndindex(result.shape):
+            cell = x[tuple(slice(None) if i in axis else k for i, k in enumerate(index))]
+            result[index] = f([float(v) for v in np.asarray(cell).flat])
+        return result if keepdims else result.reshape(Reduction.shape(x.shape, axis, False))
+
+    return reference
+
+
+class Sum(Reduction):
+    """The sum along axes."""
+
+    code = "{x}.sum(axis={axis}, keepdims={keepdims})"
+    math = r"\sum {x}"
+    examples = (*_EXAMPLES, example((0, 3), axis=(0,), keepdims=False))
+    reference = _along(scalar.fsum)
+
+    def vjp(g, _y, _x, axis, keepdims):
+        return np.broadcast_to(expand(g, axis, keepdims), _x.shape)
+
+
+class Mean(Reduction):
+    """The mean along axes."""
+
+    code = "{x}.mean(axis={axis}, keepdims={keepdims})"
+    math = r"\operatorname{mean} {x}"
+    examples = _EXAMPLES
+    reference = _along(lambda v: scalar.fsum(v) / len(v))
+
+    def vjp(g, _y, _x, axis, keepdims):
+        count = dims.size_of(tuple(_x.shape[i] for i in axis))
+        return np.broadcast_to(expand(g / count, axis, keepdims), _x.shape)
+
+
+class Max(Reduction):
+    """The largest element along axes. Where several are largest, the derivative is shared among them equally."""
+
+    code = "{x}.max(axis={axis}, keepdims={keepdims})"
+    math = r"\max {x}"
+    examples = _EXAMPLES
+    reference = _along(max)
+
+    def vjp(g, y, x, axis, keepdims):
+        largest = x == expand(y, axis, keepdims)
+        return expand(g, axis, keepdims) * largest / largest.sum(axis=axis, keepdims=True)
+
+
+class Logsumexp(Reduction):
+    """ln Σ e^x along axes, with the largest element taken out of the sum so that nothing overflows."""
+
+    math = r"\ln \sum e^{x}"
+    examples = _EXAMPLES
+    reference = _along(lambda v: scalar.log(scalar.fsum(scalar.exp(e) for e in v)))
+
+    def forward(x, axis, keepdims):
+        largest = x.max(axis=axis, keepdims=True)
+        y = np.log(np.exp(x - largest).sum(axis=axis, keepdims=True)) + largest
+        return y if keepdims else np.squeeze(y, axis)
+
+    def vjp(g, y, x, axis, keepdims):
+        return expand(g, axis, keepdims) * np.exp(x - expand(y, axis, keepdims))
+
+
+class Argmax(Reduction):
+    """The index of the largest element along one axis, the first one if there are several. It has no derivative."""
+
+    no_gradient = True
+    arithmetic = False
+    math = r"\arg\max {x}"
+    examples = (example((3, 4), axis=(0,), keepdims=False), example((3, 4), axis=(1,), keepdims=True))
+    reference = _along(lambda v: v.index(max(v)))
+
+    def forward(x, axis, keepdims):
+        return np.argmax(x, axis=axis[0], keepdims=keepdims)
+
+
+@answers(np.sum)
+def sum(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
+    """The sum of `x` along `axis` (all axes by default)."""
+    return Sum.apply(x, axis=axes(axis, x.ndim, "sum"), keepdims=bool(keepdims))
+
+
+@answers(np.mean)
+def mean(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
+    """The mean of `x` along `axis` (all axes by default)."""
+    return Mean.apply(x, axis=axes(axis, x.ndim, "mean"), keepdims=bool(keepdims))
+
+
+@answers(np.max)
+def max(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
+    """The largest element of `x` along `axis` (all axes by default)."""
+    return Max.apply(x, axis=axes(axis, x.ndim, "max"), keepdims=bool(keepdims))
+
+
+def logsumexp(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
+    """ln Σ e^x along `axis` (all axes by default), without overflow."""
+    return Logsumexp.apply(x, axis=axes(axis, x.ndim, "logsumexp"), keepdims=bool(keepdims))
+
+
+@answers(np.argmax)
+def argmax(x: Array, axis: int | None = None, keepdims: bool = False) -> Array:
+    """The index of the largest element of `x` along `axis`; of the flattened array by default. No derivative."""
+    if axis is None:
+        flat = argmax(x.reshape(-1), 0)
+        return flat.reshape((1,) * x.ndim) if keepdims else flat
+    return Argmax.apply(x, axis=axes(axis, x.ndim, "argmax"), keepdims=bool(keepdims))
