@@ -1,4 +1,4 @@
-"""The scalar engine: values and derivatives against `math` and central differences, and what it promises about memory."""
+"""The scalar engine: values and derivatives against `math` and central differences, and its promises about memory."""
 
 import ast
 import gc
@@ -154,7 +154,7 @@ def test_cross_entropy_equals_its_definition_for_soft_targets() -> None:
 
 
 def test_cross_entropy_needs_a_target_for_each_logit() -> None:
-    with pytest.raises(ValueError, match="shorter|longer"):
+    with pytest.raises(ValueError, match=r"shorter|longer"):
         cross_entropy([Number(1.0), Number(2.0)], [1.0])
 
 
