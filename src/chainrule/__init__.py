@@ -15,17 +15,20 @@ from chainrule.ops.op import Op as Op
 from chainrule.ops.op import example as example
 
 if TYPE_CHECKING:
+    from chainrule.nn.init import manual_seed as manual_seed
     from chainrule.train import Trainer as Trainer
 
 __version__ = "0.1.0"
+
+_LAZY = {"Trainer": "chainrule.train", "manual_seed": "chainrule.nn.init"}
 
 
 def __getattr__(name: str) -> Any:
     """What costs an import of its own is imported at its first use: `cr.Trainer`, `cr.nn`."""
     from importlib import import_module
 
-    if name == "Trainer":
-        return import_module("chainrule.train").Trainer
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
     if name in ("check", "data", "lab", "nn", "optim", "scalar", "train"):
         return import_module(f"chainrule.{name}")
     raise AttributeError(f"chainrule has no attribute '{name}'")

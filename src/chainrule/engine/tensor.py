@@ -215,6 +215,11 @@ class Tensor(NumpyValue):
         self.version += 1
         np.copyto(self._value, array)
 
+    def subtract_(self, update: np.ndarray[Any, Any]) -> None:
+        """Subtract an array of the same shape in place: the step of an optimiser."""
+        self.version += 1
+        self._value -= update
+
     def detach(self) -> "Tensor":
         """A Tensor of the same values that is a constant to all derivatives."""
         return Tensor._made(self._value, None, self.level, False)

@@ -224,6 +224,8 @@ def _input(tracer: Tracer, name: str, x: Any, axis: int | None) -> Symbol:
 def _parameter_names(f: Callable[..., Any], count: int) -> list[str]:
     """The names of a function's first `count` parameters."""
     f = getattr(f, "__wrapped__", f)
+    if hasattr(f, "parameter_names"):
+        return list(f.parameter_names)
     code = getattr(getattr(f, "__func__", f), "__code__", None)
     names: list[str] = []
     if code is not None:

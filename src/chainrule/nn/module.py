@@ -1,0 +1,244 @@
+"""`Module`: a part of a network. Its parameters are the `Parameter`s among its attributes, and those of the Modules
+among them; nothing needs to be registered, and a layer kept in a list or dict is found too.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from chainrule.engine import Tensor, no_grad
+from chainrule.errors import ChainruleError, DivergenceError, DtypeError, ShapeError, UnknownNameError
+from chainrule.ops.dims import show
+from chainrule.ops.op import Value
+
+FloatArray = np.ndarray[Any, np.dtype[np.floating[Any]]]
+
+
+class Parameter(Tensor):
+    """A Tensor that a Module learns."""
+
+    __slots__ = ()
+
+    def __init__(self, value: Any, dtype: Any = None) -> None:
+        super().__init__(np.asarray(value, dtype), requires_grad=True)
+
+
+class Module:
+    """The base of all layers and models. A subclass sets Parameters and Modules as attributes and gives `forward`."""
+
+    training = True
+    forward: Callable[..., Any]
+
+    def __call__(self, *inputs: Any) -> Any:
+        try:
+            return self.forward(*inputs)
+        except (ShapeError, DtypeError, DivergenceError) as error:
+            _locate(error, self)
+            raise
+
+    def children(self) -> Iterator[tuple[str, "Module"]]:
+        """The Modules among the attributes, with their names."""
+        for name, _, _, item in _items(self):
+            if isinstance(item, Module):
+                yield name, item
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
+        """This Module and all below it, with their dotted names."""
+        yield prefix, self
+        for name, child in self.children():
+            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """All parameters with their dotted names, in the order of the attributes; a shared one comes once."""
+        seen: set[int] = set()
+        for name, place, key in self._places():
+            parameter = place[key]
+            if isinstance(parameter, Parameter) and id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield name, parameter
+
+    def parameters(self) -> Iterator[Parameter]:
+        """All parameters."""
+        return (parameter for _, parameter in self.named_parameters())
+
+    def _places(self) -> Iterator[tuple[str, Any, Any]]:
+        """Where the Tensors are kept: dotted name, container, key."""
+        for prefix, module in self.named_modules():
+            for name, place, key, item in _items(module):
+                if isinstance(item, Tensor):
+                    yield f"{prefix}.{name}" if prefix else name, place, key
+
+    def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Copies of all arrays by name."""
+        return {name: place[key].numpy() for name, place, key in self._places()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Assign all arrays by name; nothing is changed unless names and shapes agree."""
+        own = {name: place[key] for name, place, key in self._places()}
+        for name in state:
+            if name not in own:
+                raise UnknownNameError("parameter", name, own)
+        for name, parameter in own.items():
+            if name not in state:
+                raise ChainruleError(f"load_state_dict: the parameter '{name}' is missing.")
+            if np.shape(state[name]) != parameter.shape:
+                found, wanted = show(np.shape(state[name])), show(parameter.shape)
+                raise ShapeError(f"load_state_dict: '{name}' has the shape {wanted}, the given array {found}.")
+        for name, parameter in own.items():
+            parameter.assign(state[name])
+
+    def train(self, mode: bool = True) -> "Module":
+        """Set whether this Module is being trained (which dropout and batch normalisation ask)."""
+        for _, module in self.named_modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> "Module":
+        """The same as `train(False)`."""
+        return self.train(False)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the parameters; float32 for a Module without any."""
+        return next((p.dtype for p in self.parameters()), np.dtype(np.float32))
+
+    def predict(self, x: Any, batch_size: int = 4096) -> np.ndarray[Any, Any]:
+        """The outputs for `x`, without recording and in evaluation mode.
+
+        Parameters
+        ----------
+        x : array of floats (n, ...), or a Dataset
+            Floats are cast to the model's dtype. Pixels (uint8) are refused, since only the Dataset knows how they
+            were scaled in training.
+        batch_size : int
+            How many samples are computed at a time.
+
+        Returns
+        -------
+        ndarray (n, ...)
+        """
+        features = x.features if hasattr(x, "features") else None
+        if features is None:
+            x = np.asarray(x)
+            if x.dtype.kind not in "f":
+                raise DtypeError(
+                    f"predict was given {x.dtype}: scale the inputs to floats as in training, for example with "
+                    "dataset.features(), or pass the Dataset itself."
+                )
+        with no_grad(), evaluating(self):
+            parts = []
+            for start in range(0, max(len(x), 1), batch_size):
+                rows = slice(start, start + batch_size)
+                part = features(rows, self.dtype) if features else x[rows].astype(self.dtype, copy=False)
+                y = self(part)
+                parts.append(y.numpy() if isinstance(y, Tensor) else np.asarray(y))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def as_function(self) -> tuple[Callable[..., Any], dict[str, Parameter]]:
+        """The Module as a pure function `f(parameters, *inputs)` and its parameters, named W1, b1, W2, ...
+
+        For the function transforms: `grad`, `trace` and their kin.
+        """
+        places: dict[str, list[tuple[Any, Any]]] = {}
+        parameters: dict[str, Parameter] = {}
+        names: dict[int, str] = {}
+        numbers: dict[str, int] = {}
+        for path, place, key in self._places():
+            parameter = place[key]
+            if not isinstance(parameter, Parameter):
+                continue
+            owner, _, last = path.rpartition(".")
+            number = numbers.setdefault(owner, len(numbers) + 1)
+            name = names.setdefault(id(parameter), f"{ {'weight': 'W', 'bias': 'b'}.get(last, last) }{number}")
+            parameters[name] = parameter
+            places.setdefault(name, []).append((place, key))
+
+        def f(parameters: Mapping[str, Any], *inputs: Any) -> Any:
+            kept = [(place, key, place[key]) for spots in places.values() for place, key in spots]
+            try:
+                for name, spots in places.items():
+                    for place, key in spots:
+                        place[key] = parameters[name]
+                return self(*inputs)
+            finally:
+                for place, key, parameter in kept:
+                    place[key] = parameter
+
+        code = self.forward.__code__  # type: ignore[attr-defined]
+        f.parameter_names = ["parameters", *code.co_varnames[1 : code.co_argcount]]  # type: ignore[attr-defined]
+        f.__name__ = type(self).__name__.lower()
+        return f, parameters
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write parameters and architecture to a safetensors file; see `chainrule.nn.load`."""
+        from chainrule.nn.files import save
+
+        save(self, path)
+
+    def config(self) -> dict[str, Any]:
+        """The arguments with which this layer is made again, as JSON data."""
+        raise ChainruleError(
+            f"the architecture of a {type(self).__name__} cannot be saved: only chainrule's own layers can be made again "
+            "from a file. Save its arrays with safetensors.numpy.save_file(model.state_dict(), path) instead."
+        )
+
+    def arguments(self) -> str:
+        """What stands between the parentheses when the layer is printed."""
+        return ""
+
+    def __repr__(self) -> str:
+        total = sum(p.size for p in self.parameters())
+        lines = _describe(self, "", 0)
+        if len(lines) == 1:
+            return lines[0][0]
+        width = max(len(text) for text, count in lines)
+        text = "\n".join(f"{text:<{width}}  {count:>9,}" if count else text for text, count in lines)
+        return f"{text}\n{total:,} parameters, {self.dtype}"
+
+
+@contextmanager
+def evaluating(module: Module) -> Iterator[None]:
+    """Evaluation mode for a while; the modes of all parts are restored afterwards."""
+    before = [(m, m.training) for _, m in module.named_modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for m, mode in before:
+            m.training = mode
+
+
+def _items(module: Module) -> Iterator[tuple[str, Any, Any, Any]]:
+    """The attributes of a Module, with lists, tuples and dicts opened: name, container, key, item."""
+    waiting = [(name, vars(module), name, item) for name, item in vars(module).items()]
+    while waiting:
+        name, place, key, item = waiting.pop(0)
+        if isinstance(item, (list, tuple)):
+            waiting[:0] = [(f"{name}.{i}", item, i, part) for i, part in enumerate(item)]
+        elif isinstance(item, dict):
+            waiting[:0] = [(f"{name}.{k}", item, k, part) for k, part in item.items()]
+        elif isinstance(item, (Value, Module)):
+            yield name, place, key, item
+
+
+def _describe(module: Module, name: str, depth: int) -> list[tuple[str, int]]:
+    own = sum(item.size for _, _, _, item in _items(module) if isinstance(item, Parameter))
+    label = f"{'  ' * depth}{name}{': ' if name else ''}{type(module).__name__}({module.arguments()})"
+    return [(label, own), *(line for key, child in module.children() for line in _describe(child, key, depth + 1))]
+
+
+def _locate(error: ChainruleError, module: Module) -> None:
+    """Put into an error's message in which layer it happened; each enclosing Module adds its part of the name."""
+    if not hasattr(error, "layer"):
+        error.layer, error.path, error.detail = module, "", str(error)  # type: ignore[attr-defined]
+    else:
+        inner = error.inner  # type: ignore[attr-defined]
+        name = next((n for n, child in module.children() if child is inner), type(inner).__name__)
+        error.path = f"{name}.{error.path}".rstrip(".")  # type: ignore[attr-defined]
+    error.inner = module  # type: ignore[attr-defined]
+    layer, path = error.layer, error.path  # type: ignore[attr-defined]
+    title = f"{type(layer).__name__}({layer.arguments()})"
+    error.args = (f"layer {path} = {title}: {error.detail}" if path else f"{title}: {error.detail}",)  # type: ignore[attr-defined]

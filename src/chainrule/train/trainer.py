@@ -1,0 +1,219 @@
+"""`Trainer`: the loop over epochs and batches, and the evaluation, which cannot change a parameter."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule.data import Dataset
+from chainrule.engine import Tensor, detect_nan, no_grad
+from chainrule.errors import ChainruleError, DataError, DivergenceError
+from chainrule.nn import init
+from chainrule.nn.losses import Loss
+from chainrule.nn.module import Module, evaluating
+from chainrule.optim import Optimizer
+from chainrule.train.callbacks import Callback, ProgressBar
+from chainrule.train.history import History, Scores
+from chainrule.train.metrics import Metric, named
+
+_ROWS = 5000  # how many samples are evaluated at a time: large products, little memory
+
+
+class Trainer:
+    """Trains a model by stochastic gradient descent.
+
+    Parameters
+    ----------
+    model : Module
+    loss : Loss
+        Its `reduction` says whether gradients are averaged or summed over a batch.
+    optimizer : Optimizer
+        Of the model's parameters.
+    metrics : sequence of str or functions, optional
+        `"accuracy"`, `"error"`, or functions of (outputs, targets) that give one number for each sample. By default the
+        accuracy where the data have classes.
+    callbacks : sequence of Callback
+
+    Attributes
+    ----------
+    history : History
+        The curves; a further `fit` goes on with them.
+    epoch : int
+        How many epochs have been trained.
+    stop : bool
+        Set it in a callback to end the training after the epoch.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        loss: Loss,
+        optimizer: Optimizer,
+        metrics: Sequence[str | Metric] | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        own = {id(p) for p in model.parameters()}
+        if not own & {id(p) for p in optimizer.parameters}:
+            raise ChainruleError("Trainer: the optimizer has none of the model's parameters; pass it model.parameters().")
+        self.model, self.loss, self.optimizer = model, loss, optimizer
+        self.metrics = None if metrics is None else dict(map(named, metrics))
+        self.callbacks = list(callbacks)
+        self.history = History(loss.unit)
+        self.epoch = 0
+        self.stop = False
+        self._seconds = 0.0
+
+    def fit(
+        self,
+        train: Dataset,
+        validation: Dataset | None = None,
+        *,
+        epochs: int,
+        batch_size: int | None = 100,
+        shuffle: bool = True,
+        seed: int | None = None,
+        evaluate_every: int = 1,
+        progress: bool = True,
+    ) -> History:
+        """Train for some epochs; the scores are taken on both sets after an epoch, at the same weights.
+
+        Parameters
+        ----------
+        train, validation : Dataset
+        epochs : int
+        batch_size : int or None
+            None takes the whole set as one batch. The last batch may be shorter.
+        shuffle : bool
+            Whether the order is drawn anew for each epoch (not for a single batch).
+        seed : int, optional
+            Of the order; by default the library's generator is used, which `chainrule.manual_seed` sets.
+        evaluate_every : int
+            Take the scores after every so many epochs, and after the last one.
+        progress : bool
+            Show a bar, if standard error is a terminal.
+
+        Returns
+        -------
+        History
+
+        Raises
+        ------
+        DivergenceError
+            If the loss is no longer a finite number: says at which epoch, batch, layer and op.
+        """
+        for name, value in (("epochs", epochs), ("evaluate_every", evaluate_every), ("batch_size", batch_size or 1)):
+            if value < 1:
+                raise ChainruleError(f"fit: {name} is {value}; expected at least 1.")
+        rng = init.generator() if seed is None else np.random.default_rng(seed)
+        batches = _batches(train, batch_size, rng if shuffle else None, self.model.dtype)
+        callbacks = [*self.callbacks, *([ProgressBar()] if progress else [])]
+        last = self.epoch + epochs
+        self.stop = False
+        try:
+            for callback in callbacks:
+                callback.on_fit_start(self, last)
+            while self.epoch < last and not self.stop:
+                self.epoch += 1
+                self._run_epoch(batches(), callbacks)
+                scores: dict[str, Scores] = {"train": Scores(), "validation": Scores()}
+                if self.epoch % evaluate_every == 0 or self.epoch == last:
+                    scores["train"] = self.evaluate(train)
+                    if validation is not None:
+                        scores["validation"] = self.evaluate(validation)
+                    self.history.append(self.epoch, self._seconds, scores)
+                for callback in callbacks:
+                    callback.on_epoch_end(self, self.epoch, scores)
+        finally:
+            for callback in callbacks:
+                callback.on_fit_end(self)
+        return self.history
+
+    def _run_epoch(self, batches: Iterator[tuple[Any, Any]], callbacks: Sequence[Callback]) -> None:
+        listening = [c for c in callbacks if type(c).on_batch_end is not Callback.on_batch_end]
+        begin = time.perf_counter()
+        self.model.train()
+        for batch, (x, t) in enumerate(batches, 1):
+            loss = self.step(x, t, f"epoch {self.epoch}, batch {batch}")
+            for callback in listening:
+                callback.on_batch_end(self, self.epoch, batch, loss)
+        self._seconds += time.perf_counter() - begin
+
+    def step(self, x: Any, t: Any, where: str = "this step") -> float:
+        """One step on one batch: forward, backward, update. Returns the loss before the update."""
+        loss = self.loss(self.model(x), t)
+        if not isinstance(loss, Tensor) or loss.shape != ():
+            raise ChainruleError(f"the loss must be one number, of shape (); {self.loss!r} gave {loss!r}.")
+        value = float(loss.item())
+        if not math.isfinite(value):
+            raise self._diverged(x, t, value, where)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return value
+
+    def _diverged(self, x: Any, t: Any, value: float, where: str) -> DivergenceError:
+        """What happened: the batch is computed once more, looking at the result of every op."""
+        for name, p in self.model.named_parameters():
+            if not np.isfinite(p.value).all():
+                return DivergenceError(
+                    f"The loss is {value} at {where}: the parameter '{name}' is no longer finite, so the step before was "
+                    f"too large; take a smaller learning rate than {self.optimizer.lr}."
+                )
+        cause = "which op began it could not be found again"
+        try:
+            with no_grad(), detect_nan(), np.errstate(all="ignore"):
+                self.loss(self.model(x), t)
+        except DivergenceError as error:
+            cause = str(error)
+        return DivergenceError(
+            f"The loss is {value} at {where}: {cause}. Look at that op's inputs; a smaller learning rate than "
+            f"{self.optimizer.lr} or scaled inputs may help."
+        )
+
+    def evaluate(self, dataset: Dataset) -> Scores:
+        """The loss (in its declared reduction, over the whole set) and the metrics, in evaluation mode.
+
+        Raises
+        ------
+        ChainruleError
+            If evaluating changes a parameter.
+        """
+        if not len(dataset):
+            raise DataError(f"evaluate: the data set '{dataset.name}' is empty.")
+        metrics = self.metrics
+        if metrics is None:
+            metrics = dict([named("accuracy")]) if dataset.classes is not None else {}
+        before = [p.version for p in self.model.parameters()]
+        total, entries = 0.0, 1
+        sums = dict.fromkeys(metrics, 0.0)
+        with no_grad(), evaluating(self.model):
+            for start in range(0, len(dataset), _ROWS):
+                rows = slice(start, start + _ROWS)
+                outputs = _array(self.model(dataset.features(rows, self.model.dtype)))
+                t = dataset.targets[rows]
+                total += float(self.loss.samples(outputs, t, "sum"))
+                entries = outputs[0].size
+                for name, metric in metrics.items():
+                    sums[name] += float(np.sum(metric(outputs, t)))
+        if [p.version for p in self.model.parameters()] != before:
+            raise ChainruleError("evaluate: the model's forward changed a parameter; evaluation must leave them as they are.")
+        loss = self.loss.over(total, len(dataset), entries)
+        return Scores(loss=loss, **{name: value / len(dataset) for name, value in sums.items()})
+
+
+def _array(y: Any) -> np.ndarray[Any, Any]:
+    return y.value if isinstance(y, Tensor) else np.asarray(y)  # type: ignore[no-any-return]
+
+
+def _batches(
+    train: Dataset, batch_size: int | None, rng: np.random.Generator | None, dtype: Any
+) -> Callable[[], Iterator[tuple[Any, Any]]]:
+    """A function that begins an epoch. A single batch is made once and kept, since no order has to be drawn for it."""
+    if not len(train):
+        raise DataError(f"fit: the data set '{train.name}' is empty.")
+    if batch_size is None or batch_size >= len(train):
+        whole = [(train.features(dtype=dtype), train.targets)]
+        return lambda: iter(whole)
+    return lambda: train.batches(batch_size, rng=rng, dtype=dtype)
