@@ -5,7 +5,8 @@ PYTHON ?= python3
 ARGS ?=
 
 PY := .venv/bin/python
-PIP := $(PY) -m pip --disable-pip-version-check -qq install -c constraints.txt
+# --no-compile: Python compiles what it imports, when it does; compiling everything here would double the wait.
+PIP := $(PY) -m pip --disable-pip-version-check -qq install --no-compile -c constraints.txt
 RUN := $(PY) -m
 
 MAKEFLAGS += --no-print-directory
@@ -58,23 +59,24 @@ endif
 	@"$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null || { echo "'$(PYTHON)' lacks the standard modules venv and" \
 		"ensurepip. On Debian and Ubuntu: apt install python3-venv; elsewhere: your system's package" \
 		"that has them." >&2; exit 1; }
+	@echo "Making a Python environment in .venv (once)."
 	@rm -rf .venv
 	@"$(PYTHON)" -m venv .venv
 	@$(PIP) hatchling || { $(NOT_DONE); }
 	@echo "$(CURDIR)" > $@
 
 .venv/with-lab: .venv/made
-	@echo "Setting up: chainrule and what its reports need go into .venv (once, about half a minute)."
+	@echo "Installing chainrule and what its reports need into .venv (once, about half a minute)."
 	@$(PIP) --no-build-isolation --editable ".[lab]" || { $(NOT_DONE); }
 	@touch $@
 
 .venv/with-dev: .venv/made
-	@echo "Setting up: chainrule, what its reports need and the test tools go into .venv (once, about a minute)."
+	@echo "Installing chainrule, what its reports need and the test tools into .venv (once, about a minute)."
 	@$(PIP) --no-build-isolation --editable ".[lab,dev]" || { $(NOT_DONE); }
 	@touch .venv/with-lab $@
 
 .venv/with-peers: .venv/with-dev
-	@echo "Setting up: PyTorch 2.13.0 goes into .venv (once; on Linux it may bring several gigabytes for GPUs)."
+	@echo "Installing PyTorch 2.13.0 into .venv (once; on Linux it may bring several gigabytes for GPUs)."
 	@$(PIP) "torch==2.13.0" || { $(NOT_DONE); }
 	@touch $@
 

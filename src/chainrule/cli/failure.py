@@ -16,13 +16,13 @@ PIPE_CLOSED = 141  # 128 + SIGPIPE
 def report(error: BaseException) -> int:
     """Say on stderr what happened and return the exit code.
 
-    With the environment variable CHAINRULE_DEBUG set, the error is raised again and shows its traceback.
+    With CHAINRULE_DEBUG=1 in the environment, the error is raised again and shows its traceback.
     """
     if isinstance(error, BrokenPipeError):
         # Whoever read our output, such as `head`, has enough; Python's own flush at exit must not complain either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
-    if os.environ.get("CHAINRULE_DEBUG"):
+    if os.environ.get("CHAINRULE_DEBUG") == "1":
         raise error
     text, code = sentence(error)
     print(text, file=sys.stderr)
