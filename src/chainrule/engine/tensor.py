@@ -4,7 +4,9 @@ A Tensor holds its array and, if a derivative may be wanted, the `Node` it came 
 and their parents, never the Tensor that they made: there are no cycles, and memory is freed when its last user goes.
 """
 
+import heapq
 import itertools
+import sys
 import threading
 import weakref
 from collections.abc import Sequence
@@ -17,7 +19,7 @@ from chainrule.ops.dims import Shape, show
 from chainrule.ops.op import Op, Value, explain, operands, pullback
 from chainrule.ops.value import NumpyValue
 
-_ORDER = itertools.count()  # nodes are numbered as they are made, so the backward pass needs no sorting by links
+_ORDER = itertools.count()  # nodes are numbered as they are made, so the backward pass knows their order
 
 
 class _State(threading.local):
@@ -35,6 +37,15 @@ class Like:
 
     def __init__(self, shape: Shape, dtype: np.dtype[Any]) -> None:
         self.shape, self.dtype = shape, dtype
+
+
+def _versions(parents: list[Any]) -> int:
+    """A number that changes when one of the given Tensors among the parents is assigned."""
+    total = 0
+    for p in parents:
+        if p is not None and type(p) is not Node:
+            total += p.version
+    return total
 
 
 class Node:
@@ -57,7 +68,7 @@ class Node:
         self.saved: list[Any] | None = saved
         self.saved_output = y if op.saves_output else None
         self.shape, self.dtype = y.shape, y.dtype
-        self.versions = sum([p.version for p in parents if type(p) is not Node and p is not None])
+        self.versions = _versions(parents)
         self.order = next(_ORDER)
         self.output: Any = None  # a weak reference to the Tensor that was made
 
@@ -158,23 +169,21 @@ class Tensor(NumpyValue):
             else:
                 values.append(x)
             parents.append(None)
-        values = operands(op, values)
-        try:
-            y = op.apply(*values, **attributes)
+        if len(values) > 1:
+            values = operands(op, values)
+        try:  # below level 0 there are only arrays
+            y = op.forward(*values, **attributes) if level == 0 else op.apply(*values, **attributes)
         except (ValueError, IndexError) as error:
             if isinstance(error, ChainruleError):
                 raise
             raise explain(op, error, values, attributes) from error
-        if not isinstance(y, (np.ndarray, Value)):
+        if type(y) is not np.ndarray and not isinstance(y, Value):
             y = np.asarray(y)
         if _state.detecting:
             _detect(op, y, values)
         if not tracked or op.no_gradient or not _state.recording:
             return Tensor._made(y, None, level, False)
-        last = len(op.saves) - 1
-        saved = [
-            v if op.saves[min(i, last)] or not hasattr(v, "shape") else Like(v.shape, v.dtype) for i, v in enumerate(values)
-        ]
+        saved = [v if keep or not hasattr(v, "shape") else Like(v.shape, v.dtype) for v, keep in zip(values, op.saved(values))]
         node = Node(op, attributes, parents, saved, y)
         tensor = Tensor._made(y, node, level)
         node.output = weakref.ref(tensor)
@@ -322,51 +331,52 @@ def backpropagate(
         The gradients of the targets; None for one that the outputs do not depend on.
     """
     gradients: dict[Parent, Any] = {}
-    nodes: set[Node] = set()
+    waiting: list[tuple[int, Node]] = []  # a heap: the latest node first, when all that was made from it is done
+
+    def receive(parent: Parent, d: Any) -> None:
+        if parent in gradients:
+            gradients[parent] = gradients[parent] + d
+        else:
+            gradients[parent] = d
+            if type(parent) is Node:
+                heapq.heappush(waiting, (-parent.order, parent))
+
     for output, seed in zip(outputs, seeds, strict=True):
         if output.requires_grad:
-            root = output.source or output
-            gradients[root] = gradients[root] + seed if root in gradients else seed
-            _collect(root, nodes)
-    for node in sorted(nodes, key=lambda n: n.order, reverse=True):
-        g = gradients.pop(node, None)
-        if g is None:
-            continue
-        _check_unchanged(node)
-        needed = [parent is not None for parent in node.parents]
-        pulled = pullback(node.op, g, node.saved_output, node.saved or (), node.attributes, needed)
-        for parent, d in zip(node.parents, pulled, strict=True):
+            receive(output.source or output, seed)
+    while waiting:
+        _, node = heapq.heappop(waiting)
+        parents = node.parents
+        if node.saved is None or node.versions != _versions(parents):
+            raise _stale(node)
+        needed = [parent is not None for parent in parents]
+        pulled = pullback(node.op, gradients.pop(node), node.saved_output, node.saved, node.attributes, needed)
+        for parent, d in zip(parents, pulled, strict=True):
             if parent is not None:
-                gradients[parent] = gradients[parent] + d if parent in gradients else d
+                receive(parent, d)
         if free:
             node.saved = node.saved_output = None
     if targets is not None:
         return [gradients.get(t) for t in targets]
-    for leaf, g in gradients.items():
-        if isinstance(leaf, Tensor):
-            # A rule may hand the same array, or a view of one, to several inputs; a grad belongs to one tensor alone.
-            leaf.grad = np.array(g) if leaf.grad is None else leaf.grad + g
+    pulled = d = None  # no longer hold the last gradients
+    for leaf in [p for p in gradients if isinstance(p, Tensor)]:
+        g = gradients.pop(leaf)
+        if leaf.grad is not None:
+            leaf.grad = leaf.grad + g
+        else:
+            # A grad belongs to one tensor alone, but a rule may hand the same array, or a view of one, to several
+            # inputs. Two references are this loop's own (`g` and the call's argument).
+            leaf.grad = g if g.base is None and g.flags.owndata and sys.getrefcount(g) == 2 else np.array(g)
     return []
 
 
-def _collect(root: Parent, nodes: set[Node]) -> None:
-    """All nodes from which `root` was made, without recursion: a graph may be deeper than Python's stack."""
-    waiting = [root]
-    while waiting:
-        node = waiting.pop()
-        if type(node) is Node and node not in nodes:
-            nodes.add(node)
-            waiting.extend(p for p in node.parents if type(p) is Node)
-
-
-def _check_unchanged(node: Node) -> None:
+def _stale(node: Node) -> DerivativeError:
     if node.saved is None:
-        raise DerivativeError(
+        return DerivativeError(
             f"backward: what the rule of {node.op.name} needs was freed by an earlier backward(); call that with "
             "retain_graph=True to go through the graph twice."
         )
-    if node.versions != sum([p.version for p in node.parents if type(p) is not Node and p is not None]):
-        raise DerivativeError(
-            f"backward: a tensor that {node.op.name} was applied to has been assigned since, so the derivative would be "
-            "taken at the wrong point; call backward() before changing parameters."
-        )
+    return DerivativeError(
+        f"backward: a tensor that {node.op.name} was applied to has been assigned since, so the derivative would be "
+        "taken at the wrong point; call backward() before changing parameters."
+    )

@@ -145,8 +145,9 @@ class Sequential(Module):
         return sum(1 for _ in self.children())
 
     def forward(self, x: Any) -> Any:
-        for _, layer in self.children():
-            x = layer(x)
+        for layer in vars(self).values():
+            if isinstance(layer, Module):
+                x = layer(x)
         return x
 
     def config(self) -> dict[str, Any]:

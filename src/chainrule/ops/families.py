@@ -81,4 +81,7 @@ def axes(axis: Any, ndim: int, op: str) -> Axes:
 
 def expand(g: Array, axis: Axes, keepdims: bool) -> Array:
     """A reduced array with its reduced axes put back, of size 1."""
-    return g if keepdims or not axis else np.expand_dims(g, axis)
+    if keepdims or not axis:
+        return g
+    sizes = iter(g.shape)
+    return g.reshape(tuple(1 if i in axis else next(sizes) for i in range(len(g.shape) + len(axis))))

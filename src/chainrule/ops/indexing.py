@@ -84,14 +84,14 @@ class Onehot(Op):
 
     no_gradient = True
     math = r"\operatorname{onehot}({labels})"
-    examples = (example(np.array([2, 0, 1]), classes=4, dtype="float64"), example(np.array(1), classes=2, dtype="float64"))
+    examples = (example(np.array([2, 0, 1]), classes=4, dtype=np.dtype(float)), example(np.array(1), classes=2, dtype=np.dtype(float)))
 
     @classmethod
     def result_dtype(cls, inputs: Any, attributes: Any) -> np.dtype[Any]:
         return np.dtype(attributes["dtype"])
 
     def forward(labels, *, classes, dtype):
-        return (np.asarray(labels)[..., None] == np.arange(classes)).astype(dtype)
+        return (labels[..., None] == np.arange(classes)).astype(dtype)
 
     def shape(labels, classes, dtype):
         return (*labels, classes)
@@ -195,7 +195,8 @@ def scatter_add(x: Array, index: Any, shape: Shape) -> Array:
 
 def onehot(labels: Array, classes: int, dtype: Any = "float64") -> Array:
     """Integer labels (...) as rows (..., classes) of zeros with a one at each label."""
-    return Onehot.apply(labels, classes=int(classes), dtype=np.dtype(dtype).name)
+    labels = labels if isinstance(labels, Value) else np.asarray(labels)
+    return Onehot.apply(labels, classes=int(classes), dtype=np.dtype(dtype))
 
 
 @answers(np.take_along_axis)

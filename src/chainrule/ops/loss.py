@@ -43,8 +43,8 @@ class Softmax(Rowwise):
     reference = _rows(_softmax)
 
     def forward(x, axis):
-        e = np.exp(x - x.max(axis=axis, keepdims=True))
-        return e / e.sum(axis=axis, keepdims=True)
+        e = np.exp(x - np.maximum.reduce(x, axis=axis, keepdims=True))
+        return e / np.add.reduce(e, axis=axis, keepdims=True)
 
     def vjp(g, y, _x, axis):
         return y * (g - (g * y).sum(axis=axis, keepdims=True))
@@ -97,15 +97,16 @@ class CrossEntropy(Op):
         if targets.ndim == logits.ndim:
             return -(targets * LogSoftmax.forward(logits, axis=-1)).sum(axis=-1)
         _check_labels(targets, logits.shape[-1])
-        largest = logits.max(axis=-1, keepdims=True)
-        chosen = np.take_along_axis(logits, targets[..., None], axis=-1)
-        return (np.log(np.exp(logits - largest).sum(axis=-1, keepdims=True)) + largest - chosen)[..., 0]
+        rows = logits.reshape(-1, logits.shape[-1])
+        shifted = rows - np.maximum.reduce(rows, axis=1, keepdims=True)
+        losses = np.log(np.add.reduce(np.exp(shifted), axis=1)) - shifted[np.arange(len(rows)), targets.reshape(-1)]
+        return losses.reshape(targets.shape)
 
     def vjp(g, _y, logits, targets):
-        g, last = np.expand_dims(g, -1), len(logits.shape) - 1
+        g, last = g[..., None], len(logits.shape) - 1
         y = Softmax.apply(logits, axis=last)
         if len(targets.shape) == last:
-            return g * (y - Onehot.apply(targets, classes=logits.shape[-1], dtype=logits.dtype.name)), None
+            return g * (y - Onehot.apply(targets, classes=logits.shape[-1], dtype=logits.dtype)), None
         return (
             lambda: g * (y * targets.sum(axis=-1, keepdims=True) - targets),
             lambda: -g * LogSoftmax.apply(logits, axis=last),

@@ -114,6 +114,12 @@ class Op:
         return top.record(cls, inputs, attributes)
 
     @classmethod
+    def saved(cls, inputs: Sequence[Any]) -> Sequence[bool]:
+        """For each of these inputs, whether the rule asks for it."""
+        further = len(inputs) - len(cls.saves)
+        return cls.saves if further <= 0 else cls.saves + cls.saves[-1:] * further
+
+    @classmethod
     def result_dtype(cls, inputs: Sequence[Any], attributes: dict[str, Any]) -> np.dtype[Any]:
         """The dtype of the result, found by computing on arrays of one element. `inputs` are Values, arrays, numbers."""
         ones = [np.ones((1,) * len(x.shape), x.dtype) if hasattr(x, "dtype") else x for x in inputs]
@@ -220,7 +226,7 @@ def pullback(
 
 def _fit(op: type[Op], d: Array, x: Any) -> Array:
     """A gradient brought to the shape and dtype of its input; only broadcasting may have made the shape larger."""
-    if not dims.same_shape(d.shape, x.shape):
+    if d.shape != x.shape if type(d) is np.ndarray else not dims.same_shape(d.shape, x.shape):
         if not op.broadcasts:
             raise DerivativeError(
                 f"The rule of {op.name} returned a gradient of shape {show(d.shape)} for an input of shape {show(x.shape)}."

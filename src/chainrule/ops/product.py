@@ -57,6 +57,8 @@ def matmul(a: Array, b: Array) -> Array:
     if a.ndim == 0 or b.ndim == 0:
         raise ShapeError(f"matmul of {show(a.shape)} and {show(b.shape)}: for a number, write `*`.")
     rows, columns = a.ndim == 1, b.ndim == 1
+    if not rows and not columns:
+        return Matmul.apply(a, b)
     if rows:
         a = a.reshape(1, -1)
     if columns:

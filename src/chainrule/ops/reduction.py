@@ -41,6 +41,9 @@ class Sum(Reduction):
     examples = (*_EXAMPLES, example((0, 3), axis=(0,), keepdims=False))
     reference = _along(scalar.fsum)
 
+    def forward(x, axis, keepdims):
+        return np.add.reduce(x, axis=axis, keepdims=keepdims)  # x.sum() without its Python layer
+
     def vjp(g, _y, _x, axis, keepdims):
         return np.broadcast_to(expand(g, axis, keepdims), _x.shape)
 
@@ -52,6 +55,9 @@ class Mean(Reduction):
     math = r"\operatorname{mean} {x}"
     examples = _EXAMPLES
     reference = _along(lambda v: scalar.fsum(v) / len(v))
+
+    def forward(x, axis, keepdims):
+        return np.add.reduce(x, axis=axis, keepdims=keepdims) / dims.size_of(tuple(x.shape[i] for i in axis))
 
     def vjp(g, _y, _x, axis, keepdims):
         count = dims.size_of(tuple(_x.shape[i] for i in axis))

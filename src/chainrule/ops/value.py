@@ -185,7 +185,7 @@ class NumpyValue(Value):
 
     def astype(self, dtype: Any) -> Any:
         """The value in another dtype."""
-        return structure.Cast.apply(self, dtype=np.dtype(dtype).name)
+        return structure.Cast.apply(self, dtype=np.dtype(dtype))
 
     def reshape(self, *shape: Any) -> Any:
         """The value in another shape."""
