@@ -154,7 +154,7 @@ def test_no_run_is_not_judged() -> None:
 def test_runs_that_did_not_do_what_the_report_did_are_not_judged(ours: list[float]) -> None:
     row = judge.band("1", "q", "4.6", ours, as_reported=False, defects={"6.1": [4.6, 4.6]})
     assert row.verdict == "not judged"
-    assert row.why.startswith("these runs are shorter than the report's")
+    assert row.why.startswith("a quick run, which trains less than the report's")
     assert row.ours is None or math.isfinite(row.ours)
 
 

@@ -76,9 +76,9 @@ class Judge:
         elif mean == printed:
             verdict, why = "exact", "equal"
         elif _distance(printed, mean) <= half_last_digit(printed):
-            verdict, why = "exact", f"{mean!r} rounds to {written(printed)}"
+            verdict, why = "exact", f"rounds to {written(printed)}"
         elif cut_off and 0 < (Decimal(mean) - printed) * Decimal(1).copy_sign(printed) < 2 * half_last_digit(printed):
-            verdict, why = "exact", f"{mean!r} is cut off, not rounded, to {written(printed)}"
+            verdict, why = "exact", f"cut off, not rounded, it is {written(printed)}"
         else:
             why = f"{mean!r} does not round to {written(printed)}"
         return Row(
@@ -104,7 +104,7 @@ class Judge:
         ours : iterable of float
             One value a seed.
         as_reported : bool
-            Whether these runs did what the report did. Runs cut short (in `--quick`) are `not judged`.
+            Whether these runs did what the report did. Runs that train less (in `--quick`) are `not judged`.
         defects : mapping, optional
             Values of runs with a named defect, one a seed. If ours is out of band and theirs is in it, the row is
             `explained` by the names.
@@ -117,7 +117,7 @@ class Judge:
         spread = sample_deviation(values)
         verdict: Verdict
         if not as_reported:
-            verdict, why = "not judged", _sentence("these runs are shorter than the report's", why)
+            verdict, why = "not judged", _sentence("a quick run, which trains less than the report's", why)
         elif mean is None:
             verdict = "differs" if values else "not judged"
         else:
@@ -202,7 +202,7 @@ def _mean(values: Sequence[float]) -> tuple[float | None, str]:
 def _distance(printed: Decimal, value: float) -> Decimal:
     # A float stands for all decimals within half a unit of its last binary place: 2.675 lies half-way between 2.67 and
     # 2.68 as written, and a hair below as stored. Half-way rounds to either neighbour.
-    return abs(printed - Decimal(value)) - Decimal(math.ulp(value)) / 2
+    return max(abs(printed - Decimal(value)) - Decimal(math.ulp(value)) / 2, Decimal(0))
 
 
 def _short(value: float | Decimal) -> str:

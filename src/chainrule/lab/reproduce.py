@@ -1,0 +1,184 @@
+"""`chainrule reproduce`: runs reports again, prints each figure beside ours with a verdict, and writes it all down.
+
+Nothing is written before everything has run, and then each file is put in its place whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column
+from rich.text import Text
+
+from chainrule.errors import DataError
+from chainrule.lab import reports as known_reports
+from chainrule.lab import runner
+from chainrule.lab.experiment import Job, Report, Result, Results
+from chainrule.lab.figures import require_matplotlib
+from chainrule.lab.table import count, table
+from chainrule.lab.verdict import Row
+
+
+def reproduce(reports: list[str], *, quick: bool, out: Path, workers: int = 1) -> int:
+    """Run reports again and compare.
+
+    Parameters
+    ----------
+    reports : list of str
+        Their names; an empty list means all.
+    quick : bool
+        Run the small version, which takes seconds; what it cannot judge it says so.
+    out : Path
+        The folder for `results.json` and `figures/`; made if it is missing.
+    workers : int
+        How many processes run jobs. One is this process; more have one BLAS thread each.
+
+    Returns
+    -------
+    int
+        1 if a deterministic value came out wrong, else 0.
+
+    Raises
+    ------
+    UnknownNameError
+        For a report that is not known.
+    DataError
+        If `out` cannot be written to. This and the one above are raised before anything runs.
+    ChainruleError
+        From a job, with the job's name before it. Nothing is written then.
+    """
+    chosen = [known_reports.load(name) for name in dict.fromkeys(reports or known_reports.KNOWN)]
+    if workers < 1:
+        raise DataError(f"The number of workers must be at least 1; found {workers}.")
+    require_matplotlib()
+    started = time.perf_counter()
+    console = _console()
+    with _folder(Path(out)) as folder:
+        results, rows = _run(chosen, quick, workers, console)
+        figures = _write(folder, rows, [(report, results[report.name]) for report in chosen])
+    console.print(count(rows), Text(f"in {time.perf_counter() - started:.0f} s"))
+    drawn = (
+        f" and {figures} figure{'s' * (figures > 1)}, each as PNG and PDF, in {folder / 'figures'}" if figures else ""
+    )
+    console.print(Text(f"Written: {folder / 'results.json'}{drawn}"), soft_wrap=True)
+    return int(any(row.verdict == "wrong" for row in rows))
+
+
+def _run(chosen: Sequence[Report], quick: bool, workers: int, console: Console) -> tuple[dict[str, Results], list[Row]]:
+    """Run all jobs; print a report's table as soon as the last of its jobs is done."""
+    jobs = {report.name: report.jobs(quick) for report in chosen}
+    every = [job for report in chosen for job in jobs[report.name]]
+    done: dict[Job, Result] = {}
+    results: dict[str, Results] = {}
+    rows: dict[str, list[Row]] = {}
+    with _progress(console, every, workers) as progress, closing(runner.run(every, workers)) as finished:
+        for job, result in finished:
+            done[job] = result
+            progress(job)
+            for report in chosen:
+                if report.name not in rows and all(job in done for job in jobs[report.name]):
+                    results[report.name] = _by_experiment(jobs[report.name], done)
+                    rows[report.name] = list(report.rows(results[report.name], quick))
+                    console.print(table(f"{report.name}: {report.title}", rows[report.name], console.width))
+    return results, [row for report in chosen for row in rows[report.name]]
+
+
+def _by_experiment(jobs: Sequence[Job], done: dict[Job, Result]) -> Results:
+    results: dict[str, list[Result]] = {}
+    for job in jobs:
+        results.setdefault(job.experiment, []).append(done[job])
+    return results
+
+
+def _write(folder: Path, rows: Sequence[Row], drawings: Sequence[tuple[Report, Results]]) -> int:
+    """Draw and write everything beside its place, then move it there; return the number of figures."""
+    try:
+        with TemporaryDirectory(dir=folder, prefix=".unfinished-") as name:
+            unfinished = Path(name)
+            for report, results in drawings:
+                report.figures(results, unfinished / "figures")
+            text = json.dumps([row.as_json() for row in rows], indent=1, allow_nan=False, ensure_ascii=False)
+            (unfinished / "results.json").write_text(text + "\n", encoding="utf-8")
+            drawn = sorted((unfinished / "figures").glob("*"))
+            if drawn:
+                (folder / "figures").mkdir(exist_ok=True)
+            for file in drawn:
+                os.replace(file, folder / "figures" / file.name)
+            os.replace(unfinished / "results.json", folder / "results.json")
+    except OSError as error:
+        raise DataError(f"The results could not be written to '{folder}': {error.strerror or error}.") from error
+    return len({file.stem for file in drawn})
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[Path]:
+    """Make the folder and prove that it can be written to; if what follows fails, remove what was made and is empty."""
+    for place in (path / "figures", path, *path.parents):
+        if place.exists() and not place.is_dir():
+            raise DataError(f"Results cannot be written to '{path}': '{place}' is a file. Name a folder.")
+    if (path / "results.json").is_dir():
+        raise DataError(
+            f"Results cannot be written to '{path}': 'results.json' in it is a folder. Name another folder."
+        )
+    made = [place for place in (path, *path.parents) if not place.exists()]
+    try:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            for place in (path, path / "figures"):
+                if place.exists():
+                    TemporaryFile(dir=place).close()
+        except OSError as error:
+            reason = error.strerror or error
+            raise DataError(f"Results cannot be written to '{path}': {reason}. Name another folder.") from error
+        yield path
+    except BaseException:
+        for place in made:
+            try:
+                place.rmdir()
+            except OSError:  # not made after all, or no longer empty
+                break
+        raise
+
+
+@contextmanager
+def _progress(console: Console, jobs: Sequence[Job], workers: int) -> Iterator[Callable[[Job], None]]:
+    """Give a function to call for each finished job: a bar in a terminal, otherwise a line for each."""
+    started = time.perf_counter()
+    waiting = list(jobs)
+    if not console.is_terminal:
+
+        def line(job: Job) -> None:
+            waiting.remove(job)
+            seconds = time.perf_counter() - started
+            console.print(Text(f"[{len(jobs) - len(waiting)}/{len(jobs)}] {job} ({seconds:.1f} s)"), soft_wrap=True)
+
+        yield line
+        return
+    names = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1))
+    columns = (SpinnerColumn(), MofNCompleteColumn(), BarColumn(20), TimeElapsedColumn(), names)
+    with Progress(*columns, console=console, transient=True, expand=True) as bar:
+
+        def running() -> str:
+            return "; ".join(map(str, waiting[:workers]))  # jobs start in order
+
+        task = bar.add_task(running(), total=len(jobs))
+
+        def advance(job: Job) -> None:
+            waiting.remove(job)
+            bar.update(task, advance=1, description=running())
+
+        yield advance
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    # Into a file or a pipe there is no window to fit into, and 80 columns would break every line.
+    return console if console.is_terminal else Console(highlight=False, width=max(console.width, 140))
