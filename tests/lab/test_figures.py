@@ -13,7 +13,7 @@ from chainrule.errors import ChainruleError, ShapeError
 from chainrule.lab.figures import Curve, Panel, curves, images, require_matplotlib
 
 PANELS = [
-    Panel("loss (nats)", [Curve("training", [[3.0, 2.0, 1.0], [3.1, 2.2, 0.9]], reported={1: 3.0, 3: 1.1})]),
+    Panel("loss (nats)", [Curve("training", [[3.0, 2.0, 1.0], [3.1, 2.2, 0.9]], reported={1: "3.0", 3: "1.1"})]),
     Panel("error (%)", [Curve("training", [[30.0, 20.0, 10.0]]), Curve("test", [[31.0, 12.0]], x=[1, 3])]),
 ]
 

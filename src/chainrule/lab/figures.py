@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.errors import ChainruleError, ShapeError
+from chainrule.lab.verdict import Printed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,14 +53,14 @@ class Curve:
         One run a seed, equally long. The line is their mean, the band one sample standard deviation to either side.
     x : sequence of float, optional
         Where the points are; 1, 2, ... if left out.
-    reported : mapping of float to float, optional
-        The report's own figures, by x: drawn as open markers in the line's colour.
+    reported : mapping of int to str, optional
+        The report's own figures as printed, by x: drawn as open markers in the line's colour.
     """
 
     label: str
     runs: Sequence[Sequence[float]]
     x: Sequence[float] | None = None
-    reported: Mapping[float, float] = field(default_factory=dict)
+    reported: Mapping[int, Printed] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -161,10 +162,10 @@ def _draw(axes: Axes, curve: Curve, number: int) -> None:
         spread = runs.std(axis=0, ddof=1)
         axes.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
     if curve.reported:
-        places, values = zip(*sorted(curve.reported.items()), strict=True)
+        values = [float(printed) for printed in curve.reported.values()]
         marker = MARKERS[number % len(MARKERS)]
         label = f"{curve.label}, as reported"
-        axes.plot(places, values, marker, mfc="none", mec=colour, mew=1.4, ms=7.5, zorder=3, label=label)
+        axes.plot(list(curve.reported), values, marker, mfc="none", mec=colour, mew=1.4, ms=7.5, zorder=3, label=label)
 
 
 def _write(figure: Figure, path: Path) -> list[Path]:

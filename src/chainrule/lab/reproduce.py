@@ -35,7 +35,7 @@ def reproduce(reports: list[str], *, quick: bool, out: Path, workers: int = 1) -
     reports : list of str
         Their names; an empty list means all.
     quick : bool
-        Run the small version, which takes seconds; what it cannot judge it says so.
+        Run the small version, which takes seconds; rows that it cannot judge say so.
     out : Path
         The folder for `results.json` and `figures/`; made if it is missing.
     workers : int

@@ -1,4 +1,7 @@
-"""The reports that chainrule runs again, one readable file each; a file is imported when its report is asked for."""
+"""The reports that chainrule runs again, one readable file each; a file is imported when its report is asked for.
+
+To add one, write a file that ends in `REPORT = Report(...)` and add its name to `KNOWN`.
+"""
 
 from __future__ import annotations
 
