@@ -67,7 +67,9 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
         y, pull = vjp(of_picked, *(args[i] for i in picked))
         if not hasattr(y, "shape") or y.shape != ():
             found = f"shape {show(y.shape)}" if hasattr(y, "shape") else type(y).__name__
-            raise DerivativeError(f"grad: the function returned {found}; expected a number (shape ()). See vjp, jacobian.")
+            raise DerivativeError(
+                f"grad: the function returned {found}; expected a number (shape ()). See vjp, jacobian."
+            )
         gradients = pull(ones_like(y) if isinstance(y, Value) else np.ones_like(y))
         return y, gradients[0] if isinstance(argnums, int) else gradients
 
@@ -165,7 +167,7 @@ def custom_vjp(forward: Function, vjp: Function, name: str | None = None) -> Fun
         Works on arrays, Tensors and Symbols.
     """
     title = (name or forward.__name__).strip("<>")
-    op = type(title, (Op,), {"forward": forward, "vjp": vjp, "__doc__": forward.__doc__})
+    op: type[Op] = type(title, (Op,), {"forward": forward, "vjp": vjp, "__doc__": forward.__doc__})
 
     @functools.wraps(forward)
     def call(*inputs: Any) -> Any:
@@ -203,5 +205,7 @@ def _seed(seed: Any, y: Tensor) -> Any:
     if not isinstance(seed, Value):
         seed = np.asarray(seed, y.dtype)
     if not same_shape(seed.shape, y.shape):
-        raise ShapeError(f"vjp: a gradient of shape {show(seed.shape)} was given for an output of shape {show(y.shape)}.")
+        raise ShapeError(
+            f"vjp: a gradient of shape {show(seed.shape)} was given for an output of shape {show(y.shape)}."
+        )
     return seed

@@ -10,11 +10,19 @@ import sys
 import threading
 import weakref
 from collections.abc import Sequence
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 
-from chainrule.errors import ChainruleError, DerivativeError, DivergenceError, DtypeError, ShapeError, TraceError, user_line
+from chainrule.errors import (
+    ChainruleError,
+    DerivativeError,
+    DivergenceError,
+    DtypeError,
+    ShapeError,
+    TraceError,
+    user_line,
+)
 from chainrule.ops.dims import Shape, show
 from chainrule.ops.op import Op, Value, explain, operands, pullback
 from chainrule.ops.value import NumpyValue
@@ -61,7 +69,18 @@ class Node:
         The op's attributes, such as `axis`.
     """
 
-    __slots__ = ("attributes", "dtype", "op", "order", "output", "parents", "saved", "saved_output", "shape", "versions")
+    __slots__ = (
+        "attributes",
+        "dtype",
+        "op",
+        "order",
+        "output",
+        "parents",
+        "saved",
+        "saved_output",
+        "shape",
+        "versions",
+    )
 
     def __init__(self, op: type[Op], attributes: dict[str, Any], parents: list[Any], saved: list[Any], y: Any) -> None:
         self.op, self.attributes, self.parents = op, attributes, parents
@@ -119,7 +138,9 @@ class Tensor(NumpyValue):
         if array.dtype.kind not in "fiub":
             raise DtypeError(f"a tensor is made of numbers, not of dtype {array.dtype}.")
         if requires_grad and array.dtype.kind != "f":
-            raise DtypeError(f"only floats have derivatives; convert the {array.dtype} array with .astype(float) first.")
+            raise DtypeError(
+                f"only floats have derivatives; convert the {array.dtype} array with .astype(float) first."
+            )
         self._value, self.requires_grad = array, requires_grad
         self.grad: np.ndarray[Any, Any] | None = None
         self.source: Node | None = None
@@ -140,18 +161,22 @@ class Tensor(NumpyValue):
             view.flags.writeable = False
             return view
         if self._value is None or isinstance(self._value, Like):
-            raise DerivativeError("this value has been freed: nothing kept its tensor, and no derivative rule needs it.")
+            raise DerivativeError(
+                "this value has been freed: nothing kept its tensor, and no derivative rule needs it."
+            )
         return self._value
 
     @property
     def shape(self) -> Shape:  # type: ignore[override]
         """The number of elements along each axis."""
-        return self._value.shape if self.source is None else self.source.shape
+        made = self.source
+        return self._value.shape if made is None else made.shape  # type: ignore[no-any-return]
 
     @property
     def dtype(self) -> np.dtype[Any]:  # type: ignore[override]
         """The type of the numbers."""
-        return self._value.dtype if self.source is None else self.source.dtype
+        made = self.source
+        return self._value.dtype if made is None else made.dtype  # type: ignore[no-any-return]
 
     def record(self, op: type[Op], inputs: Sequence[Any], attributes: dict[str, Any]) -> "Tensor":
         """Apply an op to the values below, and remember it if a derivative may be wanted."""
@@ -183,7 +208,10 @@ class Tensor(NumpyValue):
             _detect(op, y, values)
         if not tracked or op.no_gradient or not _state.recording:
             return Tensor._made(y, None, level, False)
-        saved = [v if keep or not hasattr(v, "shape") else Like(v.shape, v.dtype) for v, keep in zip(values, op.saved(values))]
+        saved = [
+            v if keep or not hasattr(v, "shape") else Like(v.shape, v.dtype)
+            for v, keep in zip(values, op.saved(values), strict=True)
+        ]
         node = Node(op, attributes, parents, saved, y)
         tensor = Tensor._made(y, node, level)
         node.output = weakref.ref(tensor)
@@ -215,7 +243,7 @@ class Tensor(NumpyValue):
         backpropagate([self], [seed], None, free=not retain_graph)
 
     def assign(self, value: Any) -> None:
-        """Give this Tensor another array of the same shape; what was computed from the old one cannot be derived any more."""
+        """Give this Tensor another array of the same shape; what was computed before can no longer be derived."""
         if self.source is not None:
             raise DerivativeError("assign: this tensor was computed; only a tensor that was given can be assigned to.")
         array = np.asarray(value, self.dtype)
@@ -308,7 +336,7 @@ def _detect(op: type[Op], y: Any, values: Sequence[Any]) -> None:
         )
 
 
-Parent = Union[Node, Tensor]
+Parent = Node | Tensor
 
 
 def backpropagate(
@@ -358,7 +386,7 @@ def backpropagate(
             node.saved = node.saved_output = None
     if targets is not None:
         return [gradients.get(t) for t in targets]
-    pulled = d = None  # no longer hold the last gradients
+    pulled, d = [], None  # no longer hold the last gradients
     for leaf in [p for p in gradients if isinstance(p, Tensor)]:
         g = gradients.pop(leaf)
         if leaf.grad is not None:

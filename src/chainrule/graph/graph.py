@@ -128,9 +128,12 @@ class Graph:
                 dims.same(a, dims.evaluate(b, sizes)) for a, b in zip(shape, v.shape, strict=True)
             )
             if not fits:
-                known = "".join(f", with {k} = {n}" for k, n in sizes.items() if any(isinstance(d, Dim) for d in v.shape))
+                known = "".join(
+                    f", with {k} = {n}" for k, n in sizes.items() if any(isinstance(d, Dim) for d in v.shape)
+                )
                 raise ShapeError(
-                    f"graph {self.name}: the input '{v.name}' has the shape {show(shape)}; expected {show(v.shape)}{known}."
+                    f"graph {self.name}: the input '{v.name}' has the shape {show(shape)}; "
+                    f"expected {show(v.shape)}{known}."
                 )
         return sizes
 

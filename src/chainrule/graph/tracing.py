@@ -19,7 +19,8 @@ LEVELS = itertools.count(1)  # each tracing or differentiation records on a leve
 def _refuse(what: str, instead: str) -> Callable[..., Any]:
     def method(self: "Symbol", *_: Any, **__: Any) -> Any:
         raise TraceError(
-            f"{user_line()}: {what} '{self.variable!r}', whose values are not known while the graph is recorded; {instead}."
+            f"{user_line()}: {what} '{self.variable!r}', whose values are not known while the graph is recorded; "
+            f"{instead}."
         )
 
     return method
@@ -55,7 +56,9 @@ class Symbol(NumpyValue):
         return f"Symbol({self.variable!r})"
 
     __bool__ = _refuse("this branches on", "write np.where(condition, a, b)")
-    __float__ = __int__ = __index__ = item = _refuse("this needs the value of", "use NumPy's functions instead of math's")
+    __float__ = __int__ = __index__ = item = _refuse(
+        "this needs the value of", "use NumPy's functions instead of math's"
+    )
     __array__ = _refuse("this makes an ndarray of", "keep it as it is, and pass arrays to index as arguments")
     tolist = astuple = _refuse("this needs the values of", "keep it as it is")
 
@@ -132,8 +135,8 @@ class Tracer:
             return self.constant(np.asarray(x.value))  # type: ignore[attr-defined]
         if isinstance(x, Value):
             raise TraceError(
-                f"{user_line()}: {op.name} was given a value of an enclosing recording or differentiation; pass it as an "
-                "argument of the recorded function."
+                f"{user_line()}: {op.name} was given a value of an enclosing recording or differentiation; pass it as "
+                "an argument of the recorded function."
             )
         raise TraceError(f"{user_line()}: {op.name} was given a {type(x).__name__}; expected an array or a number.")
 
@@ -157,7 +160,9 @@ def _lift(tracer: Tracer, x: Any) -> Variable:
     try:
         return tracer.constant(np.asarray(x, float if isinstance(x, (int, float)) else None)).variable
     except (TypeError, ValueError):
-        raise TraceError(f"the traced function returned a {type(x).__name__}; expected arrays or a tuple of arrays.") from None
+        raise TraceError(
+            f"the traced function returned a {type(x).__name__}; expected arrays or a tuple of arrays."
+        ) from None
 
 
 def trace(f: Callable[..., Any], *args: Any, batch: Mapping[str, int] | None = None) -> Graph:

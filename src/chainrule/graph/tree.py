@@ -36,6 +36,6 @@ def map_leaves(f: Callable[[Any], Any], tree: Any) -> Any:
 
 
 def _key(name: str, key: Any) -> str:
-    """A name for a dict's entry: its key if that can be a name (`W1`), else with what it belongs to (`params_0_weight`)."""
+    """A name for a dict's entry: its key if that can be a name (`W1`), else behind the dict's (`params_0_weight`)."""
     text = "".join(c if c.isalnum() or c == "_" else "_" for c in str(key))
     return text if text.isidentifier() else f"{name}_{text}"

@@ -1,4 +1,4 @@
-"""Models on disk: parameters as safetensors, the architecture as JSON in its metadata. Nothing in a file is executed."""
+"""Models on disk: parameters as safetensors, the architecture as JSON in the metadata. Nothing in a file is run."""
 
 import json
 import os
@@ -57,7 +57,9 @@ def load(path: str | PathLike[str]) -> Module:
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path} is not a complete safetensors file: {error}.") from None
     if metadata.get("chainrule") != _FORMAT:
-        raise DataError(f"{path} has no architecture of chainrule's format {_FORMAT}; it was not written by model.save.")
+        raise DataError(
+            f"{path} has no architecture of chainrule's format {_FORMAT}; it was not written by model.save."
+        )
     try:
         model = _build(json.loads(metadata["architecture"]))
         _cast(model, np.dtype(metadata["dtype"]))

@@ -52,8 +52,8 @@ class Linear(Module):
     def forward(self, x: Any) -> Any:
         if not x.shape or not same(x.shape[-1], self.in_features):
             raise ShapeError(
-                f"the input has the shape {show(x.shape)}, but the weight is {show(self.weight.shape)}: the last axis of "
-                f"the input must be {self.in_features}."
+                f"the input has the shape {show(x.shape)}, but the weight is {show(self.weight.shape)}: the last axis "
+                f"of the input must be {self.in_features}."
             )
         y = x @ self.weight
         return y if self.bias is None else y + self.bias
@@ -135,7 +135,9 @@ class Sequential(Module):
     def __init__(self, *layers: Module) -> None:
         for i, layer in enumerate(layers):
             if not isinstance(layer, Module):
-                raise TypeError(f"Sequential: layer {i} is a {type(layer).__name__}; expected a Module such as nn.ReLU().")
+                raise TypeError(
+                    f"Sequential: layer {i} is a {type(layer).__name__}; expected a Module such as nn.ReLU()."
+                )
             setattr(self, str(i), layer)
 
     def __getitem__(self, i: int) -> Module:

@@ -167,7 +167,7 @@ class Module:
                 for place, key, parameter in kept:
                     place[key] = parameter
 
-        code = self.forward.__code__  # type: ignore[attr-defined]
+        code = self.forward.__code__
         f.parameter_names = ["parameters", *code.co_varnames[1 : code.co_argcount]]  # type: ignore[attr-defined]
         f.__name__ = type(self).__name__.lower()
         return f, parameters
@@ -181,8 +181,8 @@ class Module:
     def config(self) -> dict[str, Any]:
         """The arguments with which this layer is made again, as JSON data."""
         raise ChainruleError(
-            f"the architecture of a {type(self).__name__} cannot be saved: only chainrule's own layers can be made again "
-            "from a file. Save its arrays with safetensors.numpy.save_file(model.state_dict(), path) instead."
+            f"the architecture of a {type(self).__name__} cannot be saved: only chainrule's own layers can be made "
+            "again from a file. Save its arrays with safetensors.numpy.save_file(model.state_dict(), path) instead."
         )
 
     def arguments(self) -> str:
@@ -213,7 +213,7 @@ def evaluating(module: Module) -> Iterator[None]:
 
 def _items(module: Module) -> Iterator[tuple[str, Any, Any, Any]]:
     """The attributes of a Module, with lists, tuples and dicts opened: name, container, key, item."""
-    waiting = [(name, vars(module), name, item) for name, item in vars(module).items()]
+    waiting: list[tuple[str, Any, Any, Any]] = [(name, vars(module), name, item) for name, item in vars(module).items()]
     while waiting:
         name, place, key, item = waiting.pop(0)
         if isinstance(item, (list, tuple)):
@@ -225,7 +225,7 @@ def _items(module: Module) -> Iterator[tuple[str, Any, Any, Any]]:
 
 
 def _describe(module: Module, name: str, depth: int) -> list[tuple[str, int]]:
-    own = sum(item.size for _, _, _, item in _items(module) if isinstance(item, Parameter))
+    own = sum(int(item.size) for _, _, _, item in _items(module) if isinstance(item, Parameter))
     label = f"{'  ' * depth}{name}{': ' if name else ''}{type(module).__name__}({module.arguments()})"
     return [(label, own), *(line for key, child in module.children() for line in _describe(child, key, depth + 1))]
 

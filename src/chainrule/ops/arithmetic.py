@@ -173,7 +173,7 @@ class Abs(Elementwise):
 
 
 class Sign(Elementwise):
-    """-1, 0 or 1, element by element; the shape is kept. Its derivative is declared to be none (it is 0 almost everywhere)."""
+    """-1, 0 or 1, element by element; the shape is kept. It has no derivative (it would be 0 almost everywhere)."""
 
     code = "np.sign({x})"
     math = r"\operatorname{sign} {x}"
@@ -213,7 +213,7 @@ class Minimum(Elementwise):
 
 
 class Where(Elementwise):
-    """a where the condition holds, else b, element by element; shapes are broadcast. No derivative for the condition."""
+    """a where a condition holds, else b, element by element; shapes are broadcast. The condition has no derivative."""
 
     code = "np.where({condition}, {a}, {b})"
     math = r"\begin{cases}{a} & {condition}\\ {b}\end{cases}"

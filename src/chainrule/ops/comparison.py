@@ -1,4 +1,4 @@
-"""Comparisons, element by element. Their answers are bool and have no derivative; use them in `where` and as factors."""
+"""Comparisons, element by element. Their answers are bool and have no derivative: for `where`, and as factors."""
 
 import operator
 

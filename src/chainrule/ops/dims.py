@@ -86,7 +86,9 @@ class Later:
             "it to an input of the function instead."
         )
 
-    __index__ = __int__ = _refuse("this needs the value of", "write x.shape[0] where only a size is meant, as in reshape")
+    __index__ = __int__ = _refuse(
+        "this needs the value of", "write x.shape[0] where only a size is meant, as in reshape"
+    )
     __float__ = _refuse("this needs the value of", "keep it an operand: `total / x.shape[0]` is recorded as it stands")
     __bool__ = _refuse("this branches on", "write code that holds for every batch size")
     __lt__ = __le__ = __gt__ = __ge__ = _refuse("this compares", "write code that holds for every batch size")
@@ -222,7 +224,7 @@ def same_shape(a: Shape, b: Shape) -> bool:
 
 def size_of(shape: Shape) -> Size:
     """The number of elements of an array of this shape."""
-    return math.prod(shape)  # type: ignore[arg-type, return-value]  # prod multiplies whatever has __mul__
+    return math.prod(shape)
 
 
 def broadcast(*shapes: Shape) -> Shape:

@@ -8,7 +8,6 @@ import numpy as np
 
 from chainrule.errors import ShapeError
 from chainrule.ops import dims
-from chainrule.ops.dims import Shape
 from chainrule.ops.op import Array, Op
 
 Axes = tuple[int, ...]

@@ -22,7 +22,7 @@ def _fill(index: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 class Getitem(Structural):
-    """The elements x[index]: ints, slices and arrays of ints, with NumPy's meaning. `index` has `ARRAY` for each array."""
+    """The elements x[index]: ints, slices and arrays of ints, with NumPy's meaning; `ARRAY` stands for each array."""
 
     math = "{x}_{index}"
     examples = (
@@ -49,7 +49,7 @@ class Getitem(Structural):
 
 
 class ScatterAdd(Structural):
-    """Zeros of the given shape to which x has been added at [index]; an element named twice gets both. Inverse of getitem."""
+    """Zeros of the given shape with x added at [index], twice where an element is named twice. Undoes getitem."""
 
     math = r"\sum_{{index}} {x}"
     examples = (
@@ -84,11 +84,15 @@ class Onehot(Op):
 
     no_gradient = True
     math = r"\operatorname{onehot}({labels})"
-    examples = (example(np.array([2, 0, 1]), classes=4, dtype=np.dtype(float)), example(np.array(1), classes=2, dtype=np.dtype(float)))
+    examples = (
+        example(np.array([2, 0, 1]), classes=4, dtype=np.dtype(float)),
+        example(np.array(1), classes=2, dtype=np.dtype(float)),
+    )
 
     @classmethod
     def result_dtype(cls, inputs: Any, attributes: Any) -> np.dtype[Any]:
-        return np.dtype(attributes["dtype"])
+        dtype: np.dtype[Any] = attributes["dtype"]
+        return dtype
 
     def forward(labels, *, classes, dtype):
         return (labels[..., None] == np.arange(classes)).astype(dtype)
@@ -108,7 +112,7 @@ def _indexed_shape(x: Shape, arrays: list[Shape], index: tuple[Any, ...]) -> Sha
     for axis, part in enumerate(index):
         if part is ARRAY or isinstance(part, int):
             if part is not ARRAY:
-                _check_int(part, x[axis], x)
+                _check_int(int(part), x[axis], x)
             if part is ARRAY or arrays:  # beside arrays, NumPy treats an int as one of them
                 scattered |= place is not None and not (index[axis - 1] is ARRAY or isinstance(index[axis - 1], int))
                 place = len(result) if place is None else place
@@ -174,8 +178,8 @@ def _integers(part: Any) -> list[Any]:
     array = part if isinstance(part, Value) else np.asarray(part)
     if array.dtype.kind == "b":
         if isinstance(array, Value):
-            array = getattr(array, "value", None)
-            if not isinstance(array, np.ndarray):
+            array = getattr(array, "value", array)
+            if isinstance(array, Value):
                 raise TraceError(
                     f"{user_line()}: the size of x[mask] depends on values, so it cannot be recorded; write "
                     "np.where(mask, x, 0)."

@@ -68,8 +68,8 @@ class LogSoftmax(Rowwise):
 class CrossEntropy(Op):
     """-ln softmax(logits)[target] of each sample: logits (..., C) to losses (...).
 
-    Targets are labels (...) of ints in 0..C-1, or rows (..., C) of probabilities such as one-hot vectors. The derivative
-    is softmax(logits) - onehot(target).
+    Targets are labels (...) of ints in 0..C-1, or rows (..., C) of probabilities such as one-hot vectors. The
+    derivative is softmax(logits) - onehot(target).
     """
 
     math = r"-\ln \operatorname{softmax}({logits})_{targets}"
@@ -113,7 +113,9 @@ class CrossEntropy(Op):
         )
 
     def reference(logits, targets):
-        rows = targets if targets.ndim == logits.ndim else Onehot.forward(targets, classes=logits.shape[-1], dtype=float)
+        rows = (
+            targets if targets.ndim == logits.ndim else Onehot.forward(targets, classes=logits.shape[-1], dtype=float)
+        )
         losses = np.zeros(logits.shape[:-1])
         for i in np.ndindex(losses.shape):
             losses[i] = -scalar.fsum(t * scalar.log(p) for t, p in zip(rows[i], _softmax(logits[i]), strict=True))

@@ -1,4 +1,4 @@
-"""NumPy's synonyms, made of the ops: `np.square`, `np.linalg.norm` and their kin work on Values without ops of their own."""
+"""NumPy's synonyms, made of the ops: `np.square`, `np.linalg.norm` and their kin need no ops of their own."""
 
 import math
 from typing import Any

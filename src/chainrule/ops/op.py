@@ -23,13 +23,14 @@ NUMPY: dict[Any, Callable[..., Any]] = {}  # what answers a NumPy function that 
 
 
 class Value:
-    """Something that stands for an array and remembers the ops applied to it. `level` tells who records: the highest."""
+    """Stands for an array and records the ops applied to it. Among several Values, the one of the highest level does."""
 
     __slots__ = ()
     level: int
     shape: Shape
     dtype: np.dtype[Any]
     record: Callable[..., Any]  # record(op, inputs, attributes) -> Value
+    lift: Callable[..., Any]  # lift(array) -> a constant beside this value
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Op:
     shape: ClassVar[Callable[..., Shape] | None] = None
     vjp: ClassVar[Callable[..., Any] | None] = None
     reference: ClassVar[Callable[..., Any] | None] = None
-    saves: ClassVar[tuple[bool, ...]]  # per input, the last one also for all further inputs of a variadic op
+    saves: ClassVar[tuple[bool, ...]]  # per input; the last one also for further inputs of a variadic op
     saves_output: ClassVar[bool]
 
     def __init_subclass__(cls, abstract: bool = False) -> None:
@@ -117,11 +118,11 @@ class Op:
     def saved(cls, inputs: Sequence[Any]) -> Sequence[bool]:
         """For each of these inputs, whether the rule asks for it."""
         further = len(inputs) - len(cls.saves)
-        return cls.saves if further <= 0 else cls.saves + cls.saves[-1:] * further
+        return cls.saves[: len(inputs)] if further <= 0 else cls.saves + cls.saves[-1:] * further
 
     @classmethod
     def result_dtype(cls, inputs: Sequence[Any], attributes: dict[str, Any]) -> np.dtype[Any]:
-        """The dtype of the result, found by computing on arrays of one element. `inputs` are Values, arrays, numbers."""
+        """The dtype of the result, found by computing on arrays of one element; `inputs` are Values or numbers."""
         ones = [np.ones((1,) * len(x.shape), x.dtype) if hasattr(x, "dtype") else x for x in inputs]
         ones = [1.0 if isinstance(x, dims.Later) else x for x in ones]
         return np.asarray(cls.forward(*ones, **attributes)).dtype
@@ -205,7 +206,9 @@ def pullback(
         If the op has no rule, or the rule returned something that cannot be the gradient.
     """
     if op.vjp is None:
-        raise DerivativeError(f"The op {op.name} has no derivative rule: give its class a `vjp`, or `no_gradient = True`.")
+        raise DerivativeError(
+            f"The op {op.name} has no derivative rule: give its class a `vjp`, or `no_gradient = True`."
+        )
     pulled = op.vjp(g, y, *inputs, **attributes)
     if type(pulled) is not tuple:
         pulled = (pulled,)
@@ -229,7 +232,8 @@ def _fit(op: type[Op], d: Array, x: Any) -> Array:
     if d.shape != x.shape if type(d) is np.ndarray else not dims.same_shape(d.shape, x.shape):
         if not op.broadcasts:
             raise DerivativeError(
-                f"The rule of {op.name} returned a gradient of shape {show(d.shape)} for an input of shape {show(x.shape)}."
+                f"The rule of {op.name} returned a gradient of shape {show(d.shape)} for an input of shape "
+                f"{show(x.shape)}."
             )
         d = OPS["sum_to"].apply(d, shape=x.shape)
     return d if d.dtype == x.dtype else d.astype(x.dtype)

@@ -10,7 +10,17 @@ from chainrule.ops.dims import Shape, Size, show
 from chainrule.ops.families import Structural, axes
 from chainrule.ops.op import Array, answers, example
 
-__all__ = ["broadcast_to", "concatenate", "expand_dims", "ravel", "reshape", "squeeze", "sum_to", "swapaxes", "transpose"]
+__all__ = [
+    "broadcast_to",
+    "concatenate",
+    "expand_dims",
+    "ravel",
+    "reshape",
+    "squeeze",
+    "sum_to",
+    "swapaxes",
+    "transpose",
+]
 
 
 class Reshape(Structural):
@@ -22,7 +32,9 @@ class Reshape(Structural):
 
     def shape(x, shape):
         if not dims.same(dims.size_of(x), dims.size_of(shape)):
-            raise ShapeError(f"reshape: {show(x)} has {dims.size_of(x)} elements, {show(shape)} has {dims.size_of(shape)}.")
+            raise ShapeError(
+                f"reshape: {show(x)} has {dims.size_of(x)} elements, {show(shape)} has {dims.size_of(shape)}."
+            )
         return shape
 
     def vjp(g, _y, _x, shape):
@@ -77,7 +89,9 @@ class SumTo(Structural):
 
     def shape(x, shape):
         if len(shape) > len(x) or not dims.same_shape(dims.broadcast(shape, x), x):
-            raise ShapeError(f"sum_to: {show(shape)} does not broadcast to {show(x)}, so {show(x)} cannot be summed to it.")
+            raise ShapeError(
+                f"sum_to: {show(shape)} does not broadcast to {show(x)}, so {show(x)} cannot be summed to it."
+            )
         return shape
 
     def forward(x, shape):
@@ -132,7 +146,8 @@ class Cast(Structural):
 
     @classmethod
     def result_dtype(cls, inputs: Any, attributes: Any) -> np.dtype[Any]:
-        return np.dtype(attributes["dtype"])
+        dtype: np.dtype[Any] = attributes["dtype"]
+        return dtype
 
     def shape(x, dtype):
         return x

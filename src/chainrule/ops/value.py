@@ -174,12 +174,12 @@ class NumpyValue(Value):
         return dims.size_of(self.shape)
 
     @property
-    def T(self) -> Any:  # noqa: N802
+    def T(self) -> Any:
         """The value with its axes in reverse order."""
         return structure.transpose(self)
 
     @property
-    def mT(self) -> Any:  # noqa: N802
+    def mT(self) -> Any:
         """The value with its last two axes exchanged."""
         return structure.swapaxes(self, -1, -2)
 
@@ -236,4 +236,3 @@ def _by_reduce(original: Any) -> Any:
         if getattr(original, "__self__", None) is ufunc and original.__name__ == "reduce":
             return lambda x, axis=0, keepdims=False, answer=answer: answer(x, axis, keepdims)
     return None
-

@@ -25,7 +25,9 @@ class Optimizer:
         if not self.parameters:
             raise ChainruleError(f"{type(self).__name__} was given no parameters; pass model.parameters().")
         if len({id(p) for p in self.parameters}) < len(self.parameters):
-            raise ChainruleError(f"{type(self).__name__} was given the same parameter twice; it would be updated twice.")
+            raise ChainruleError(
+                f"{type(self).__name__} was given the same parameter twice; it would be updated twice."
+            )
         self.lr = positive("lr", lr)
         self._update = [np.empty_like(p.value) for p in self.parameters]
 

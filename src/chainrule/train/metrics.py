@@ -13,7 +13,8 @@ Metric = Callable[[np.ndarray[Any, Any], np.ndarray[Any, Any]], np.ndarray[Any, 
 def accuracy(outputs: np.ndarray[Any, Any], targets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """1 where the largest output (..., C) is that of the target, a label (...) or a one-hot row (..., C)."""
     labels = targets.argmax(axis=-1) if targets.ndim == outputs.ndim else targets
-    return outputs.argmax(axis=-1) == labels
+    right: np.ndarray[Any, Any] = outputs.argmax(axis=-1) == labels
+    return right
 
 
 def error(outputs: np.ndarray[Any, Any], targets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

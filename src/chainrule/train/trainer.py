@@ -56,7 +56,9 @@ class Trainer:
     ) -> None:
         own = {id(p) for p in model.parameters()}
         if not own & {id(p) for p in optimizer.parameters}:
-            raise ChainruleError("Trainer: the optimizer has none of the model's parameters; pass it model.parameters().")
+            raise ChainruleError(
+                "Trainer: the optimizer has none of the model's parameters; pass it model.parameters()."
+            )
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self.metrics = None if metrics is None else dict(map(named, metrics))
         self.callbacks = list(callbacks)
@@ -158,8 +160,8 @@ class Trainer:
         for name, p in self.model.named_parameters():
             if not np.isfinite(p.value).all():
                 return DivergenceError(
-                    f"The loss is {value} at {where}: the parameter '{name}' is no longer finite, so the step before was "
-                    f"too large; take a smaller learning rate than {self.optimizer.lr}."
+                    f"The loss is {value} at {where}: the parameter '{name}' is no longer finite, so the step before "
+                    f"was too large; take a smaller learning rate than {self.optimizer.lr}."
                 )
         cause = "which op began it could not be found again"
         try:
@@ -198,13 +200,15 @@ class Trainer:
                 for name, metric in metrics.items():
                     sums[name] += float(np.sum(metric(outputs, t)))
         if [p.version for p in self.model.parameters()] != before:
-            raise ChainruleError("evaluate: the model's forward changed a parameter; evaluation must leave them as they are.")
+            raise ChainruleError(
+                "evaluate: the model's forward changed a parameter; evaluation must leave them as they are."
+            )
         loss = self.loss.over(total, len(dataset), entries)
         return Scores(loss=loss, **{name: value / len(dataset) for name, value in sums.items()})
 
 
 def _array(y: Any) -> np.ndarray[Any, Any]:
-    return y.value if isinstance(y, Tensor) else np.asarray(y)  # type: ignore[no-any-return]
+    return y.value if isinstance(y, Tensor) else np.asarray(y)
 
 
 def _batches(
