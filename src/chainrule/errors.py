@@ -64,6 +64,10 @@ class UnknownNameError(ChainruleError, LookupError):
         from difflib import get_close_matches
 
         known = sorted(known)
+        self.arguments = kind, name, known
         near = get_close_matches(str(name).lower(), known, n=1, cutoff=0.4)
         hint = f"did you mean '{near[0]}'? " if near else ""
         super().__init__(f"There is no {kind} called '{name}': {hint}Known are {', '.join(known)}.")
+
+    def __reduce__(self) -> tuple[type["UnknownNameError"], tuple[str, str, list[str]]]:
+        return UnknownNameError, self.arguments  # so that a worker process can send it home

@@ -55,12 +55,16 @@ class Curve:
         Where the points are; 1, 2, ... if left out.
     reported : mapping of int to str, optional
         The report's own figures as printed, by x: drawn as open markers in the line's colour.
+    joined : bool
+        Whether points are joined by a line and a band. Without, each has a bar of one deviation to either side: for
+        values taken so seldom that a line between them would tell a story of its own.
     """
 
     label: str
     runs: Sequence[Sequence[float]]
     x: Sequence[float] | None = None
     reported: Mapping[int, Printed] = field(default_factory=dict)
+    joined: bool = True
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ def curves(path: Path, title: str, x: str, panels: Sequence[Panel]) -> list[Path
             for number, curve in enumerate(panel.curves):
                 _draw(axes, curve, number)
             axes.set(xlabel=x, ylabel=panel.y)
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
             axes.legend()
         return _write(figure, path)
 
@@ -157,9 +161,12 @@ def _draw(axes: Axes, curve: Curve, number: int) -> None:
     x = np.arange(1, runs.shape[1] + 1) if curve.x is None else np.asarray(curve.x, dtype=float)
     mean, several = runs.mean(axis=0), len(runs) > 1
     label = f"{curve.label} (mean ± s, {len(runs)} seeds)" if several else curve.label
-    axes.plot(x, mean, color=colour, linestyle=dashes, label=label, marker="." if len(x) <= 20 else "")
-    if several:
-        spread = runs.std(axis=0, ddof=1)
+    spread = runs.std(axis=0, ddof=1) if several else None
+    if not curve.joined:
+        axes.errorbar(x, mean, spread, color=colour, fmt=".", ms=8, capsize=4, label=label)
+    else:
+        axes.plot(x, mean, color=colour, linestyle=dashes, label=label, marker="." if len(x) <= 20 else "")
+    if curve.joined and spread is not None:
         axes.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
     if curve.reported:
         values = [float(printed) for printed in curve.reported.values()]

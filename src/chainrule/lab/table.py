@@ -82,7 +82,7 @@ def _ours(row: Row) -> str:
 def _number(value: float, reported: Decimal | None, ours: float) -> str:
     """One digit more than was printed, unless ours is just what was printed."""
     if reported is None:
-        return f"{value:.4g}"
+        return f"{value:,.0f}" if value == round(value) else f"{value:.4g}"
     exponent = reported.as_tuple().exponent
     places = max(0, -int(exponent)) + (ours != reported)
     if value and (abs(value) < 1e-4 or abs(value) >= 1e9):

@@ -254,8 +254,8 @@ def rows(results: Results, quick: bool) -> Iterator[Row]:
     for name, label in LABELS.items():
         yield judge.exact("2.1", f"label of {name} image 42", label, results["image 42"][0][name]["label"])
     pixels = results["preprocessing"][0]
-    yield judge.exact("2.2", "smallest pixel after preprocessing", "-1", pixels["smallest"])
-    yield judge.exact("2.2", "largest pixel after preprocessing", "1", pixels["largest"])
+    yield judge.exact("2.2", "smallest pixel after preprocessing", "-1.000000", pixels["smallest"])
+    yield judge.exact("2.2", "largest pixel after preprocessing", "1.000000", pixels["largest"])
     yield judge.exact("2.2", "largest |x − 2(u − 127.5)/255|, float32", ZERO_FLOAT32, pixels["difference"])
     yield judge.exact("2.2", "labels changed by one-hot and back", "0", pixels["changed labels"])
     for id, differences in results["derivatives"][0].items():
@@ -344,7 +344,13 @@ def figures(results: Results, folder: Path) -> None:
         test_at = [int(x) for x in runs[0]["test"]]
         panels = [
             Panel(f"loss ({LOSS})", [Curve("training", loss, at, printed[name][0])]),
-            Panel(ERROR, [Curve("training", error, at, printed[name][1]), Curve("test", test, test_at, tested[name])]),
+            Panel(
+                ERROR,
+                [
+                    Curve("training", error, at, printed[name][1]),
+                    Curve("test", test, test_at, tested[name], joined=False),
+                ],
+            ),
         ]
         curves(folder / f"ucsd-ece285-{name.replace(' ', '-')}", title, counts[name], panels)
 
