@@ -60,7 +60,9 @@ class Graph:
     def __repr__(self) -> str:
         lines = [f"graph {self.name}({', '.join(map(repr, self.inputs))})"]
         lines += [f"    {v!r} = {array if array.size <= 4 else 'constant'}" for v, array in self.constants.items()]
-        lines += [f"    {equation!r}" for equation in self.equations]
+        width = max((len(repr(e)) for e in self.equations if e.rule), default=0)
+        for e in self.equations:  # a line of a backward pass says whose rule it comes from
+            lines.append(f"    {repr(e):<{width}}  # {e.rule}" if e.rule else f"    {e!r}")
         return "\n".join([*lines, f"    return {', '.join(v.name for v in self.outputs)}"])
 
     def check(self) -> "Graph":
