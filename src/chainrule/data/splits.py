@@ -1,0 +1,147 @@
+"""`load`: a data set divided as one of the reports divides it, with that report's preprocessing declared."""
+
+import os
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from chainrule.data.dataset import Dataset
+from chainrule.data.files import read
+from chainrule.data.sealed import SealedDataset
+from chainrule.errors import DataError, UnknownNameError
+
+_UNLOCK = "choose by the validation set; for the last run load the data with final=True."
+
+
+@dataclass(frozen=True)
+class Split:
+    """How the training file is divided, and how its pixels become features.
+
+    Attributes
+    ----------
+    train : int
+        The first so many of the training file.
+    validation : int
+        The last so many of it; 0 for none.
+    scale, shift : float
+        x = scale · u + shift of the pixels u.
+    standardise : bool
+        Take the scale and shift that give the training pixels mean 0 and standard deviation 1, one number each.
+    test_validates : bool
+        The test file is the validation set, and there is no other.
+    """
+
+    train: int
+    validation: int = 0
+    scale: float = 1 / 255
+    shift: float = 0.0
+    standardise: bool = False
+    test_validates: bool = False
+
+
+# By data set; None is the split where none is asked for.
+SPLITS: dict[str, dict[str | None, Split]] = {
+    "mnist": {
+        None: Split(train=50_000, validation=10_000),
+        "vu-a1": Split(train=55_000, validation=5_000),
+        "ucsd-ece285": Split(train=60_000, scale=2 / 255, shift=-1.0),  # 2 (u - 127.5) / 255
+        "usc-ee541": Split(train=50_000, validation=10_000),
+        "ntnu-tdt4265": Split(train=20_000, standardise=True, test_validates=True),
+    }
+}
+
+
+@dataclass(frozen=True)
+class DataSplits:
+    """The parts of a data set.
+
+    Attributes
+    ----------
+    train : Dataset
+    validation : Dataset or None
+        None where the split has none, and in a final run, which trains on it.
+    test : SealedDataset
+    """
+
+    train: Dataset
+    validation: Dataset | None
+    test: SealedDataset
+
+
+def load(
+    name: str, split: str | None = None, *, final: bool = False, data_dir: str | os.PathLike[str] | None = None
+) -> DataSplits:
+    """A data set, divided.
+
+    Parameters
+    ----------
+    name : str
+        `"mnist"`, which comes with the package.
+    split : str, optional
+        A report's name. By default the first 50,000 images of MNIST train, the last 10,000 of its training file
+        validate, and pixels are scaled to 0..1.
+
+        - `"vu-a1"`: the first 55,000 and the last 5,000; 0..1.
+        - `"ucsd-ece285"`: all 60,000 and no validation; -1..1.
+        - `"usc-ee541"`: the first 50,000 and the last 10,000; 0..1.
+        - `"ntnu-tdt4265"`: the first 20,000, and the test file to validate; minus the mean and over the standard
+          deviation of those 20,000 images' pixels. There is no test set beside it.
+    final : bool
+        For the last run: train on the whole training file, without validation, and let the test set be opened, once.
+        (`"ntnu-tdt4265"` stays as it is.)
+    data_dir : path, optional
+        A folder with the data set's IDX files (plain or .gz), there or in a subfolder of the data set's name, in place
+        of the packaged ones. The environment variable CHAINRULE_DATA does the same.
+
+    Returns
+    -------
+    DataSplits
+        Inputs are uint8 (n, 784), shared by all who load the packaged files and therefore read-only; targets are
+        labels, int64 (n,).
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such data set or split.
+    DataError
+        If the files are missing, damaged or not those of the data set.
+    """
+    train, test = read(name, data_dir)
+    splits = SPLITS[name]
+    if split not in splits:
+        raise UnknownNameError("split", str(split), [known for known in splits if known is not None])
+    rule = splits[split]
+    if len(train) < rule.train + rule.validation:
+        raise DataError(
+            f"{name}: the split '{split or 'default'}' needs {rule.train + rule.validation:,} training images, found "
+            f"{len(train):,}; check the folder that the files came from."
+        )
+    if final and not rule.test_validates:
+        rule = replace(rule, train=len(train), validation=0)
+    validation = train.subset(slice(len(train) - rule.validation, None)) if rule.validation else None
+    train = train.subset(slice(rule.train))
+    locked = None if final else _UNLOCK
+    if rule.test_validates:
+        validation, test = test, test.subset(slice(0))
+        locked = (
+            f"the split '{split}' validates on the test file, as its report does, so no test set is left; take "
+            ".validation, or another split."
+        )
+    scale, shift = _standard(train) if rule.standardise else (rule.scale, rule.shift)
+    if validation is not None:
+        validation = validation.scaled(scale, shift)
+        validation.name = f"{name} validation"
+    return DataSplits(train.scaled(scale, shift), validation, SealedDataset(test.scaled(scale, shift), locked))
+
+
+def _standard(data: Dataset) -> tuple[float, float]:
+    """1/σ and -μ/σ of all pixels, from how often each of the 256 values occurs: exact, and without a float copy."""
+    counts = np.zeros(256, np.int64)
+    for start in range(0, len(data), 1000):
+        counts += np.bincount(data.inputs[start : start + 1000].ravel(), minlength=256)
+    values, share = np.arange(256), counts / counts.sum()
+    mean = float(values @ share)
+    deviation = float(((values - mean) ** 2 @ share) ** 0.5)
+    if not deviation:
+        raise DataError(f"{data.name}: all pixels are {mean:.0f}, so they have no standard deviation; check the files.")
+    return 1 / deviation, -mean / deviation
