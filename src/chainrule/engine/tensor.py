@@ -23,6 +23,7 @@ from chainrule.errors import (
     TraceError,
     user_line,
 )
+from chainrule.graph.tracing import LEVELS
 from chainrule.ops.dims import Shape, show
 from chainrule.ops.op import Op, Value, explain, operands, pullback
 from chainrule.ops.value import NumpyValue
@@ -31,7 +32,7 @@ _ORDER = itertools.count()  # nodes are numbered as they are made, so the backwa
 
 
 class _State(threading.local):
-    recording = True
+    silent = -1  # Tensors of this level and below do not remember
     detecting = False
 
 
@@ -206,7 +207,7 @@ class Tensor(NumpyValue):
             y = np.asarray(y)
         if _state.detecting:
             _detect(op, y, values)
-        if not tracked or op.no_gradient or not _state.recording:
+        if not tracked or op.no_gradient or level <= _state.silent:
             return Tensor._made(y, None, level, False)
         saved = [
             v if keep or not hasattr(v, "shape") else Like(v.shape, v.dtype)
@@ -307,13 +308,13 @@ def tensor(value: Any, requires_grad: bool = False) -> Tensor:
 
 
 class no_grad:  # noqa: N801  # PyTorch's name
-    """`with no_grad():` computes without remembering, for this thread."""
+    """`with no_grad():` computes without remembering, for this thread. What `grad` and its kin do inside is theirs."""
 
     def __enter__(self) -> None:
-        self.before, _state.recording = _state.recording, False
+        self.before, _state.silent = _state.silent, next(LEVELS)
 
     def __exit__(self, *_: object) -> None:
-        _state.recording = self.before
+        _state.silent = self.before
 
 
 class detect_nan:  # noqa: N801
