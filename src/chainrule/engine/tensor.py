@@ -251,7 +251,7 @@ class Tensor(NumpyValue):
         if array.shape != self.shape:
             raise ShapeError(f"assign: the tensor has the shape {show(self.shape)}, the new value {show(array.shape)}.")
         self.version += 1
-        np.copyto(self._value, array)
+        self._value = np.array(array)  # a new array: views and detached Tensors of the old one keep their values
 
     def subtract_(self, update: np.ndarray[Any, Any]) -> None:
         """Subtract an array of the same shape in place: the step of an optimiser."""
