@@ -57,6 +57,8 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
             if not -len(args) <= i < len(args):
                 raise DerivativeError(f"grad: argnums names the argument {i}, but {len(args)} were given.")
         picked = tuple(i % len(args) for i in picked)
+        if len(set(picked)) < len(picked):
+            raise DerivativeError(f"grad: argnums {argnums} names an argument twice.")
 
         def of_picked(*chosen: Any) -> Any:
             full = list(args)
@@ -65,11 +67,11 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
             return f(*full, **options)
 
         y, pull = vjp(of_picked, *(args[i] for i in picked))
-        if not hasattr(y, "shape") or y.shape != ():
-            found = f"shape {show(y.shape)}" if hasattr(y, "shape") else type(y).__name__
-            raise DerivativeError(
-                f"grad: the function returned {found}; expected a number (shape ()). See vjp, jacobian."
-            )
+        if type(y) in (int, float):
+            y = np.float64(y)  # a constant: its derivatives are zeros
+        if not hasattr(y, "shape") or y.shape != () or y.dtype.kind != "f":
+            found = f"{y.dtype} of shape {show(y.shape)}" if hasattr(y, "shape") else f"a {type(y).__name__}"
+            raise DerivativeError(f"grad: the function returned {found}; expected one float, of shape (). See jacobian.")
         gradients = pull(ones_like(y) if isinstance(y, Value) else np.ones_like(y))
         return y, gradients[0] if isinstance(argnums, int) else gradients
 
@@ -127,11 +129,16 @@ def jacobian(f: Function, argnum: int = 0) -> Function:
 
     @functools.wraps(f)
     def full(*args: Any) -> Any:
-        def of_one(x: Any) -> Any:
-            return f(*args[:argnum], x, *args[argnum + 1 :])
-
-        y, pull = vjp(of_one, args[argnum])
-        shape, x = y.shape, args[argnum]
+        if not -len(args) <= argnum < len(args):
+            raise DerivativeError(f"jacobian: argnum is {argnum}, but {len(args)} arguments were given.")
+        i = argnum % len(args)
+        x = args[i]
+        y, pull = vjp(lambda x: f(*args[:i], x, *args[i + 1 :]), x)
+        for what, value in (("the function returned", y), ("the argument is", x)):
+            if isinstance(value, (tuple, list, dict)) or value is None:
+                raise DerivativeError(f"jacobian: {what} a {type(value).__name__}; expected one array.")
+        y = np.asarray(y, float) if type(y) in (int, float) else y
+        shape = y.shape
         size = int(np.prod(shape))
         basis = np.eye(size, dtype=y.dtype).reshape(size, *shape)
         rows = [pull(e)[0] for e in basis]
