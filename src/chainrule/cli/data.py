@@ -16,7 +16,7 @@ def show(
         Literal["train", "test"], typer.Option(metavar="train|test", help="The training or the test file.")
     ] = "train",
     png: Annotated[
-        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write the picture to a PNG file as well.")
+        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write the picture to a PNG file instead.")
     ] = None,
     data_dir: Annotated[
         Path | None,
