@@ -7,6 +7,7 @@ derivatives of derivatives, and `trace(grad(f), x)` works.
 
 import functools
 from collections.abc import Callable, Sequence
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from chainrule.graph import tree
 from chainrule.graph.tracing import LEVELS
 from chainrule.ops.dims import same_shape, show
 from chainrule.ops.numpy_names import ones_like, zeros_like
-from chainrule.ops.op import Op, Value
+from chainrule.ops.op import OPS, Op, Value
 
 Function = Callable[..., Any]
 
@@ -95,9 +96,7 @@ def vjp(f: Function, *args: Any) -> tuple[Any, Function]:
     outputs = [leaf for _, leaf in tree.flatten(result)]
 
     def pull(cotangents: Any) -> tuple[Any, ...]:
-        seeds = [leaf for _, leaf in tree.flatten(cotangents)]
-        if len(seeds) != len(outputs):
-            raise ShapeError(f"vjp: the function returned {len(outputs)} arrays, {len(seeds)} gradients were given.")
+        seeds = tree.leaves_like(result, cotangents, "vjp: a gradient for each output")
         pairs = [
             (y, _seed(s, y))
             for y, s in zip(outputs, seeds, strict=True)
@@ -173,8 +172,13 @@ def custom_vjp(forward: Function, vjp: Function, name: str | None = None) -> Fun
     callable
         Works on arrays, Tensors and Symbols.
     """
-    title = (name or forward.__name__).strip("<>")
+    title = (name or getattr(forward, "__name__", type(forward).__name__)).strip("<>")
+    if not isinstance(vjp, FunctionType) or vjp.__code__.co_argcount < 2:
+        raise DerivativeError(f"custom_vjp: the rule of {title} must be a function `vjp(g, y, *inputs)`.")
+    known = OPS.copy()
     op: type[Op] = type(title, (Op,), {"forward": forward, "vjp": vjp, "__doc__": forward.__doc__})
+    del OPS[op.name]  # it may have the name of one of the library's ops, and must not take its place
+    OPS.update(known)
 
     @functools.wraps(forward)
     def call(*inputs: Any) -> Any:

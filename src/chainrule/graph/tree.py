@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from chainrule.errors import ShapeError
+
 Leaf = tuple[str, Any]  # a name and a value
 
 
@@ -31,8 +33,24 @@ def map_leaves(f: Callable[[Any], Any], tree: Any) -> Any:
     if isinstance(tree, dict):
         return {key: map_leaves(f, value) for key, value in tree.items()}
     if isinstance(tree, (tuple, list)):
-        return type(tree)(map_leaves(f, value) for value in tree)
+        items = [map_leaves(f, value) for value in tree]
+        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
     return f(tree)
+
+
+def leaves_like(form: Any, tree: Any, what: str) -> list[Any]:
+    """The leaves of `tree` in the order in which `form` has them; `what` is for the message if the two differ."""
+    if isinstance(form, dict):
+        if not isinstance(tree, dict) or tree.keys() != form.keys():
+            found = f"the keys {', '.join(map(str, tree))}" if isinstance(tree, dict) else f"a {type(tree).__name__}"
+            raise ShapeError(f"{what}: expected a dict with the keys {', '.join(map(str, form))}, found {found}.")
+        return [leaf for key, part in form.items() for leaf in leaves_like(part, tree[key], what)]
+    if isinstance(form, (tuple, list)):
+        if not isinstance(tree, (tuple, list)) or len(tree) != len(form):
+            found = f"{len(tree)}" if isinstance(tree, (tuple, list)) else f"a {type(tree).__name__}"
+            raise ShapeError(f"{what}: expected a {type(form).__name__} of {len(form)}, found {found}.")
+        return [leaf for part, given in zip(form, tree, strict=True) for leaf in leaves_like(part, given, what)]
+    return [tree]
 
 
 def _key(name: str, key: Any) -> str:
