@@ -62,7 +62,7 @@ class Graph:
         lines += [f"    {v!r} = {array if array.size <= 4 else 'constant'}" for v, array in self.constants.items()]
         width = max((len(repr(e)) for e in self.equations if e.rule), default=0)
         for e in self.equations:  # a line of a backward pass says whose rule it comes from
-            lines.append(f"    {repr(e):<{width}}  # {e.rule}" if e.rule else f"    {e!r}")
+            lines.append(f"    {e!r:<{width}}  # {e.rule}" if e.rule else f"    {e!r}")
         return "\n".join([*lines, f"    return {', '.join(v.name for v in self.outputs)}"])
 
     def check(self) -> "Graph":

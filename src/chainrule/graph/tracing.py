@@ -59,7 +59,7 @@ class Symbol(NumpyValue):
     __float__ = __int__ = __index__ = item = _refuse(
         "this needs the value of", "use NumPy's functions instead of math's"
     )
-    __array__ = _refuse("this makes an ndarray of", "keep it as it is, and pass arrays to index as arguments")
+    __array__ = _refuse("this makes an ndarray of", "keep it as it is (one-hot rows: chainrule.onehot)")
     tolist = astuple = _refuse("this needs the values of", "keep it as it is")
 
 

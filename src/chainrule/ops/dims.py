@@ -16,6 +16,11 @@ Shape = tuple[Size, ...]
 Monomial = tuple[str, ...]  # ("N", "N") stands for N²; () is the constant term
 
 
+_FOR_EVERY_SIZE = (
+    "write code that holds for every batch size (for y[np.arange(N), t]: np.take_along_axis(y, t[:, None], 1))"
+)
+
+
 def _refuse(what: str, instead: str) -> Callable[..., Any]:
     def method(self: Any, *_: Any) -> Any:
         raise TraceError(
@@ -90,8 +95,8 @@ class Later:
         "this needs the value of", "write x.shape[0] where only a size is meant, as in reshape"
     )
     __float__ = _refuse("this needs the value of", "keep it an operand: `total / x.shape[0]` is recorded as it stands")
-    __bool__ = _refuse("this branches on", "write code that holds for every batch size")
-    __lt__ = __le__ = __gt__ = __ge__ = _refuse("this compares", "write code that holds for every batch size")
+    __bool__ = _refuse("this branches on", _FOR_EVERY_SIZE)
+    __lt__ = __le__ = __gt__ = __ge__ = _refuse("this compares", _FOR_EVERY_SIZE)
 
 
 class Dim(Later):
@@ -131,7 +136,7 @@ class Dim(Later):
         if isinstance(other, Dim):
             return self.terms == other.terms
         if isinstance(other, int):
-            _refuse(f"this compares {other} with", "write code that holds for every batch size")(self)
+            _refuse(f"this compares {other} with", _FOR_EVERY_SIZE)(self)
         return NotImplemented
 
     def __add__(self, other: Any) -> Any:

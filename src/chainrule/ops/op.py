@@ -23,7 +23,7 @@ NUMPY: dict[Any, Callable[..., Any]] = {}  # what answers a NumPy function that 
 
 
 class Value:
-    """Stands for an array and records the ops applied to it. Among several Values, the one of the highest level does."""
+    """Stands for an array and records the ops applied to it; among several, the one of the highest level does."""
 
     __slots__ = ()
     level: int

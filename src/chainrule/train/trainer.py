@@ -144,7 +144,8 @@ class Trainer:
 
     def step(self, x: Any, t: Any, where: str = "this step") -> float:
         """One step on one batch: forward, backward, update. Returns the loss before the update."""
-        loss = self.loss(self.model(x), t)
+        with np.errstate(all="ignore"):  # a loss that is not finite is explained below, better than by NumPy's warning
+            loss = self.loss(self.model(x), t)
         if not isinstance(loss, Tensor) or loss.shape != ():
             raise ChainruleError(f"the loss must be one number, of shape (); {self.loss!r} gave {loss!r}.")
         value = float(loss.item())
@@ -163,12 +164,14 @@ class Trainer:
                     f"The loss is {value} at {where}: the parameter '{name}' is no longer finite, so the step before "
                     f"was too large; take a smaller learning rate than {self.optimizer.lr}."
                 )
-        cause = "which op began it could not be found again"
+        cause, place = "which op began it could not be found again", ""
         try:
             with no_grad(), detect_nan(), np.errstate(all="ignore"):
-                self.loss(self.model(x), t)
+                outputs = self.model(x)
+                place = f"in {self.loss!r}, "
+                self.loss(outputs, t)
         except DivergenceError as error:
-            cause = str(error)
+            cause = f"{place}{error}"
         return DivergenceError(
             f"The loss is {value} at {where}: {cause}. Look at that op's inputs; a smaller learning rate than "
             f"{self.optimizer.lr} or scaled inputs may help."
