@@ -43,7 +43,7 @@ def derive(graph: Graph, wrt: Sequence[str] | None = None) -> Graph:
     loss = symbols[graph.outputs[0]]
     gradients = _backward(graph, tracer, symbols, set(targets))
     outputs = [gradients[v] if v in gradients else _zeros(tracer, symbols[v]) for v in targets]
-    return tracer.finish([loss, *outputs], single=False)
+    return tracer.finish([loss, *outputs], single=False, form=graph.form)
 
 
 def _replay(graph: Graph, tracer: Tracer) -> dict[Variable, Symbol]:

@@ -56,6 +56,7 @@ class Graph:
     outputs: tuple[Variable, ...]
     sizes: dict[str, tuple[Variable, int]]
     single: bool  # whether `run` returns the only output itself or a tuple
+    form: tuple[Any, ...] | None = None  # the traced function's arguments, for the order of the entries of dicts
 
     def __repr__(self) -> str:
         lines = [f"graph {self.name}({', '.join(map(repr, self.inputs))})"]
@@ -100,12 +101,15 @@ class Graph:
         Returns
         -------
         ndarray or tuple of ndarray
-            The outputs in the order in which the traced function returned them.
+            The outputs in the order in which the traced function returned them; arrays of their own.
         """
-        given = [leaf for _, leaf in tree.flatten(args)]
+        if self.form is not None and len(args) == len(self.form):
+            given = tree.leaves_like(self.form, args, f"graph {self.name}")
+        else:
+            given = [leaf for _, leaf in tree.flatten(args)]
         if len(given) != len(self.inputs):
             names = ", ".join(v.name for v in self.inputs)
-            raise TypeError(f"graph {self.name} takes {len(self.inputs)} arrays ({names}), {len(given)} were given.")
+            raise ShapeError(f"graph {self.name} takes {len(self.inputs)} arrays ({names}), {len(given)} were given.")
         values: dict[Variable, Any] = dict(self.constants)
         values.update({v: _as_input(v, x, self.name) for v, x in zip(self.inputs, given, strict=True)})
         sizes = self._bind(values)
@@ -116,7 +120,7 @@ class Graph:
             for v in equation.inputs:  # memory is freed when its last user has run
                 if isinstance(v, Variable) and last_use[v] == i and v not in keep:
                     values.pop(v, None)
-        results = tuple(values[v] for v in self.outputs)
+        results = _unshared([values[v] for v in self.outputs], [values[v] for v in (*self.inputs, *self.constants)])
         return results[0] if self.single else results
 
     __call__ = run
@@ -153,6 +157,17 @@ def _as_input(v: Variable, x: Any, graph: str) -> Any:
             f"with .astype(np.{v.dtype})."
         )
     return x
+
+
+def _unshared(results: Sequence[Any], others: Sequence[Any]) -> tuple[Any, ...]:
+    """The results, copied where they share memory with each other or with other arrays."""
+    taken, own = set(map(id, others)), []
+    for y in results:
+        if isinstance(y, np.ndarray) and (y.base is not None or id(y) in taken or not y.flags.writeable):
+            y = y.copy()
+        taken.add(id(y))
+        own.append(y)
+    return tuple(own)
 
 
 def _run_equation(equation: Equation, values: Mapping[Variable, Any], sizes: Mapping[str, int]) -> Any:

@@ -147,13 +147,13 @@ class Tracer:
         copies = [scratch.input("x", x.shape, x.dtype) if isinstance(x, Symbol) else x for x in symbols]
         return tuple(op.forward(*copies, **attributes).shape)
 
-    def finish(self, outputs: Sequence[Any], single: bool) -> Graph:
+    def finish(self, outputs: Sequence[Any], single: bool, form: tuple[Any, ...] | None = None) -> Graph:
         """The graph of everything that the outputs depend on, checked."""
         found = tuple(self._operand(x, Op).variable if isinstance(x, Value) else _lift(self, x) for x in outputs)
         used = live(self.equations, found)
         needed = {*found, *(x for e in used for x in e.inputs if isinstance(x, Variable))}
         constants = {v: a for v, a in self.constants.items() if v in needed}
-        return Graph(self.name, tuple(self.inputs), constants, used, found, self.sizes, single).check()
+        return Graph(self.name, tuple(self.inputs), constants, used, found, self.sizes, single, form).check()
 
 
 def _lift(tracer: Tracer, x: Any) -> Variable:
@@ -207,7 +207,8 @@ def trace(f: Callable[..., Any], *args: Any, batch: Mapping[str, int] | None = N
         raise TraceError(f"batch names '{unknown.pop()}', but the arguments of {tracer.name} are {', '.join(names)}.")
     result = f(*symbols)
     outputs = [leaf for _, leaf in tree.flatten(result)]
-    return tracer.finish(outputs, single=not isinstance(result, (tuple, list, dict)))
+    form = tree.map_leaves(lambda _: None, args)
+    return tracer.finish(outputs, not isinstance(result, (tuple, list, dict)), form)
 
 
 def _input(tracer: Tracer, name: str, x: Any, axis: int | None) -> Symbol:
