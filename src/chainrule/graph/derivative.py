@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import DerivativeError, UnknownNameError
+from chainrule.errors import DerivativeError, DtypeError, UnknownNameError
 from chainrule.graph.graph import Graph, Variable
 from chainrule.graph.tracing import Symbol, Tracer
 from chainrule.ops.dims import show
@@ -37,6 +37,8 @@ def derive(graph: Graph, wrt: Sequence[str] | None = None) -> Graph:
     for name in wrt:
         if name not in names:
             raise UnknownNameError(f"input of graph {graph.name}", name, names)
+        if (dtype := graph.inputs[names.index(name)].dtype).kind != "f":
+            raise DtypeError(f"graph {graph.name}: the input '{name}' is {dtype}; derivatives are those of floats.")
     tracer = Tracer(f"{graph.name}_and_gradients")
     symbols = _replay(graph, tracer)
     targets = [v for name in wrt for v in graph.inputs if v.name == name]

@@ -1,5 +1,6 @@
 """Tracing: a function is called once with Symbols instead of arrays, and the ops applied to them become a Graph."""
 
+import inspect
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -70,6 +71,7 @@ class Tracer:
         self.name, self.level = name, next(LEVELS)
         self.inputs: list[Variable] = []
         self.constants: dict[Variable, np.ndarray[Any, Any]] = {}
+        self.captured: list[tuple[Any, Symbol]] = []  # what the function closes over, and the constant made of it
         self.equations: list[Equation] = []
         self.sizes: dict[str, tuple[Variable, int]] = {}
         self.names: set[str] = set()
@@ -102,6 +104,16 @@ class Tracer:
         self.constants[v] = array
         return Symbol(self, v)
 
+    def capture(self, x: Any) -> Symbol:
+        """A constant with a copy of an array or eager Tensor that the function closes over."""
+        for known, symbol in self.captured:
+            if known is x:
+                return symbol
+        array = np.array(x.value if isinstance(x, Value) else x)  # type: ignore[attr-defined]
+        array.flags.writeable = False
+        self.captured.append((x, self.constant(array)))
+        return self.captured[-1][1]
+
     def record(self, op: type[Op], inputs: Sequence[Any], attributes: dict[str, Any]) -> Symbol:
         """Append one equation; shapes and dtypes are found by the op's rules.
 
@@ -129,10 +141,8 @@ class Tracer:
             return x
         if isinstance(x, (bool, int, float, Later)):
             return x
-        if isinstance(x, np.ndarray):
-            return self.constant(x)
-        if isinstance(x, Value) and x.level == 0:  # an eager tensor that the function closes over, such as a parameter
-            return self.constant(np.asarray(x.value))  # type: ignore[attr-defined]
+        if isinstance(x, np.ndarray) or (isinstance(x, Value) and x.level == 0):
+            return self.capture(x)
         if isinstance(x, Value):
             raise TraceError(
                 f"{user_line()}: {op.name} was given a value of an enclosing recording or differentiation; pass it as "
@@ -157,12 +167,11 @@ class Tracer:
 
 
 def _lift(tracer: Tracer, x: Any) -> Variable:
-    try:
-        return tracer.constant(np.asarray(x, float if isinstance(x, (int, float)) else None)).variable
-    except (TypeError, ValueError):
+    if not isinstance(x, (bool, int, float, np.ndarray, np.generic)) or np.asarray(x).dtype.kind not in "fiub":
         raise TraceError(
-            f"the traced function returned a {type(x).__name__}; expected arrays or a tuple of arrays."
-        ) from None
+            f"the function {tracer.name} returned a {type(x).__name__}; expected arrays or a tuple of arrays."
+        )
+    return tracer.capture(np.asarray(x, float if type(x) in (int, float) else None)).variable
 
 
 def trace(f: Callable[..., Any], *args: Any, batch: Mapping[str, int] | None = None) -> Graph:
@@ -229,7 +238,7 @@ def _input(tracer: Tracer, name: str, x: Any, axis: int | None) -> Symbol:
 
 def _parameter_names(f: Callable[..., Any], count: int) -> list[str]:
     """The names of a function's first `count` parameters."""
-    f = getattr(f, "__wrapped__", f)
+    f = inspect.unwrap(f)
     if hasattr(f, "parameter_names"):
         return list(f.parameter_names)
     code = getattr(getattr(f, "__func__", f), "__code__", None)
