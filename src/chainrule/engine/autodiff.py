@@ -72,7 +72,9 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
             y = np.float64(y)  # a constant: its derivatives are zeros
         if not hasattr(y, "shape") or y.shape != () or y.dtype.kind != "f":
             found = f"{y.dtype} of shape {show(y.shape)}" if hasattr(y, "shape") else f"a {type(y).__name__}"
-            raise DerivativeError(f"grad: the function returned {found}; expected one float, of shape (). See jacobian.")
+            raise DerivativeError(
+                f"grad: the function returned {found}; expected one float, of shape (). See jacobian."
+            )
         gradients = pull(ones_like(y) if isinstance(y, Value) else np.ones_like(y))
         return y, gradients[0] if isinstance(argnums, int) else gradients
 
@@ -172,7 +174,7 @@ def custom_vjp(forward: Function, vjp: Function, name: str | None = None) -> Fun
     callable
         Works on arrays, Tensors and Symbols.
     """
-    title = (name or getattr(forward, "__name__", type(forward).__name__)).strip("<>")
+    title = str(name or getattr(forward, "__name__", type(forward).__name__)).strip("<>")
     if not isinstance(vjp, FunctionType) or vjp.__code__.co_argcount < 2:
         raise DerivativeError(f"custom_vjp: the rule of {title} must be a function `vjp(g, y, *inputs)`.")
     known = OPS.copy()
