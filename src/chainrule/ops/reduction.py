@@ -100,7 +100,7 @@ class Argmax(Reduction):
     arithmetic = False
     math = r"\arg\max {x}"
     examples = (example((3, 4), axis=(0,), keepdims=False), example((3, 4), axis=(1,), keepdims=True))
-    reference = _along(lambda v: v.index(max(v)))
+    reference = _along(lambda v: v.index(sorted(v)[-1]))
 
     def forward(x, axis, keepdims):
         return np.argmax(x, axis=axis[0], keepdims=keepdims)
