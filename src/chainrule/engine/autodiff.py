@@ -6,6 +6,7 @@ derivatives of derivatives, and `trace(grad(f), x)` works.
 """
 
 import functools
+import sys
 from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any
@@ -104,10 +105,14 @@ def vjp(f: Function, *args: Any) -> tuple[Any, Function]:
             for y, s in zip(outputs, seeds, strict=True)
             if isinstance(y, Tensor) and y.level == level and y.requires_grad
         ]
-        found = backpropagate([y for y, _ in pairs], [s for _, s in pairs], variables)
-        leaves = [
-            _unwrap(g) if g is not None else _unwrap(_zeros(x._value)) for g, x in zip(found, variables, strict=True)
-        ]
+        leaves = backpropagate([y for y, _ in pairs], [s for _, s in pairs], variables)
+        for i, x in enumerate(variables):
+            g, leaves[i] = leaves[i], None
+            if g is None:
+                g = _zeros(x._value)
+            # A rule may hand one array, or the seed itself, to several inputs: what somebody else still holds is
+            # copied. Two references are `g` and the call's argument.
+            leaves[i] = _unwrap(g.copy() if isinstance(g, np.ndarray) and sys.getrefcount(g) > 2 else g)
         return tree.rebuild(args, leaves)  # type: ignore[no-any-return]
 
     return tree.map_leaves(lambda y: _unwrap(_below(y, level)), result), pull
