@@ -1,16 +1,18 @@
 """Models on disk: parameters as safetensors, the architecture as JSON in the metadata. Nothing in a file is run."""
 
+import inspect
 import json
 import os
-import tempfile
+import secrets
 from os import PathLike
 from typing import Any
 
 import numpy as np
 
-from chainrule.errors import ChainruleError, DataError, UnknownNameError
+from chainrule.errors import ChainruleError, DataError, ShapeError, UnknownNameError
 from chainrule.nn import layers
 from chainrule.nn.module import Module
+from chainrule.ops.dims import Shape, show
 
 LAYERS: dict[str, type[Module]] = {
     cls.__name__: cls
@@ -21,20 +23,33 @@ _FORMAT = "1"
 
 
 def save(model: Module, path: str | PathLike[str]) -> None:
-    """Write a model; an existing file is replaced only when the new one is complete."""
+    """Write a model; an existing file is replaced only when the new one is complete.
+
+    Raises
+    ------
+    ChainruleError
+        If a layer is not one of chainrule's own, so that the file could not be read again.
+    DataError
+        If the file cannot be written.
+    """
     from safetensors.numpy import save as to_bytes
 
     architecture = {"layer": type(model).__name__, **model.config()}
+    for _, module in model.named_modules():
+        if LAYERS.get(type(module).__name__) is not type(module):
+            Module.config(module)  # which says why a layer of one's own cannot be saved
     metadata = {"chainrule": _FORMAT, "dtype": model.dtype.name, "architecture": json.dumps(architecture)}
     content = to_bytes({k: np.ascontiguousarray(v) for k, v in model.state_dict().items()}, metadata)
-    folder = os.path.dirname(os.path.abspath(path))
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".saving-")
+    temporary = os.path.join(os.path.dirname(os.path.abspath(path)), f".saving-{secrets.token_hex(8)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:
             file.write(content)
         os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
+    except BaseException as error:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        if isinstance(error, OSError):
+            raise DataError(f"{path}: the model cannot be written here: {error.strerror}.") from None
         raise
 
 
@@ -53,30 +68,49 @@ def load(path: str | PathLike[str]) -> Module:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no dict
-    except (SafetensorError, OSError) as error:
+            ours = metadata.get("chainrule") == _FORMAT
+            state = {name: file.get_tensor(name) for name in file.keys()} if ours else {}  # noqa: SIM118  # it is no dict
+    except (SafetensorError, OSError, TypeError) as error:
         raise DataError(f"{path} is not a complete safetensors file: {error}.") from None
-    if metadata.get("chainrule") != _FORMAT:
+    if not ours:
         raise DataError(
             f"{path} has no architecture of chainrule's format {_FORMAT}; it was not written by model.save."
         )
     try:
-        model = _build(json.loads(metadata["architecture"]))
+        model = _build(json.loads(metadata["architecture"]), [array.shape for array in state.values()])
         _cast(model, np.dtype(metadata["dtype"]))
         model.load_state_dict(state)
-    except (KeyError, TypeError, ValueError, RecursionError, ChainruleError) as error:
+    except KeyError as error:
+        raise DataError(f"{path}: the architecture in the file lacks {error}.") from None
+    except (TypeError, ValueError, AttributeError, RecursionError, ChainruleError) as error:
         raise DataError(f"{path}: the architecture in the file cannot be built: {error}") from None
     return model
 
 
-def _build(description: Any) -> Module:
+def _build(description: Any, shapes: list[Shape]) -> Module:
+    """The module that a description asks for, with zeros; `shapes` are those in the file that no layer has taken yet."""
+    if not isinstance(description, dict):
+        raise DataError(f"a layer is described by an object with its name and options, not by {description!r:.40}.")
     options = dict(description)
     name = options.pop("layer")
-    if name not in LAYERS:
+    if not isinstance(name, str) or name not in LAYERS:
         raise UnknownNameError("layer", name, LAYERS)
     if name == "Sequential":
-        return layers.Sequential(*(_build(part) for part in options["layers"]))
-    return LAYERS[name](**options)
+        return layers.Sequential(*(_build(part, shapes) for part in options["layers"]))
+    parameters = inspect.signature(LAYERS[name]).parameters
+    for (
+        option
+    ) in options:  # what can only be given by keyword (initialisers, dtype, generator) is not for a file to say
+        if option not in parameters or parameters[option].kind is inspect.Parameter.KEYWORD_ONLY:
+            raise DataError(f"{name} has no option '{option}'.")
+
+    def zeros(shape: Shape, _: Any) -> Any:
+        if shape not in shapes:  # asked before anything is allocated
+            raise ShapeError(f"{name} needs an array of shape {show(shape)}, and the file has no such array for it.")
+        shapes.remove(shape)
+        return np.zeros(shape)  # type: ignore[arg-type]
+
+    return LAYERS[name](**options, **{key: zeros for key in ("weight_init", "bias_init") if key in parameters})
 
 
 def _cast(model: Module, dtype: np.dtype[Any]) -> None:
