@@ -391,11 +391,12 @@ def backpropagate(
     for leaf in [p for p in gradients if isinstance(p, Tensor)]:
         g = gradients.pop(leaf)
         if leaf.grad is not None:
-            leaf.grad = leaf.grad + g
+            leaf.grad = np.asarray(leaf.grad + g)  # NumPy makes a sum of shape () a number, to which nobody can write
         else:
             # A grad belongs to one tensor alone, but a rule may hand the same array, or a view of one, to several
             # inputs. Two references are this loop's own (`g` and the call's argument).
-            leaf.grad = g if g.base is None and g.flags.owndata and sys.getrefcount(g) == 2 else np.array(g)
+            own = type(g) is np.ndarray and g.base is None and g.flags.owndata and sys.getrefcount(g) == 2
+            leaf.grad = g if own else np.array(g)
     return []
 
 
