@@ -18,7 +18,7 @@ from chainrule.ops.dims import Shape, show
 
 Array: TypeAlias = Any  # an ndarray, a Tensor or a Symbol: the code of an op runs on all three
 
-OPS: dict[str, type["Op"]] = {}  # every op by name
+OPS: dict[str, type["Op"]] = {}  # every op of the library by name
 NUMPY: dict[Any, Callable[..., Any]] = {}  # what answers a NumPy function that is called on a Value
 
 
@@ -101,7 +101,8 @@ class Op:
             source = f"lambda {', '.join(names)}: " + cls.code.format_map({name: name for name in names})
             cls.forward = staticmethod(eval(compile(source, f"<chainrule op {cls.name}>", "eval"), {"np": np}))
         cls.saves_output, cls.saves = _what_is_saved(cls.vjp) if cls.vjp else (False, (False,))
-        OPS[cls.name] = cls
+        if cls.__module__.startswith("chainrule.ops."):  # one's own op may have the name of one of these
+            OPS[cls.name] = cls
 
     @classmethod
     def apply(cls, *inputs: Any, **attributes: Any) -> Any:
@@ -230,12 +231,15 @@ def pullback(
 def _fit(op: type[Op], d: Array, x: Any) -> Array:
     """A gradient brought to the shape and dtype of its input; only broadcasting may have made the shape larger."""
     if d.shape != x.shape if type(d) is np.ndarray else not dims.same_shape(d.shape, x.shape):
-        if not op.broadcasts:
+        try:
+            if not op.broadcasts:
+                raise ShapeError
+            d = OPS["sum_to"].apply(d, shape=x.shape)
+        except ShapeError:
             raise DerivativeError(
                 f"The rule of {op.name} returned a gradient of shape {show(d.shape)} for an input of shape "
                 f"{show(x.shape)}."
-            )
-        d = OPS["sum_to"].apply(d, shape=x.shape)
+            ) from None
     return d if d.dtype == x.dtype else d.astype(x.dtype)
 
 

@@ -98,7 +98,10 @@ class SumTo(Structural):
         new = x.ndim - len(shape)
         stretched = tuple(i + new for i, size in enumerate(shape) if size == 1 and x.shape[i + new] != 1)
         y = np.add.reduce(x, axis=(*range(new), *stretched), keepdims=True)
-        return y.reshape(y.shape[new:])
+        y = y.reshape(y.shape[new:])
+        if y.shape != shape:
+            SumTo.shape(x.shape, shape)  # says what does not fit
+        return y
 
     def vjp(g, _y, _x, shape):
         return np.broadcast_to(g, _x.shape)
