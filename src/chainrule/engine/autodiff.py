@@ -19,7 +19,7 @@ from chainrule.graph import tree
 from chainrule.graph.tracing import LEVELS
 from chainrule.ops.dims import same_shape, show
 from chainrule.ops.numpy_names import ones_like, zeros_like
-from chainrule.ops.op import OPS, Op, Value
+from chainrule.ops.op import Op, Value
 
 Function = Callable[..., Any]
 
@@ -182,10 +182,7 @@ def custom_vjp(forward: Function, vjp: Function, name: str | None = None) -> Fun
     title = str(name or getattr(forward, "__name__", type(forward).__name__)).strip("<>")
     if not isinstance(vjp, FunctionType) or vjp.__code__.co_argcount < 2:
         raise DerivativeError(f"custom_vjp: the rule of {title} must be a function `vjp(g, y, *inputs)`.")
-    known = OPS.copy()
     op: type[Op] = type(title, (Op,), {"forward": forward, "vjp": vjp, "__doc__": forward.__doc__})
-    del OPS[op.name]  # it may have the name of one of the library's ops, and must not take its place
-    OPS.update(known)
 
     @functools.wraps(forward)
     def call(*inputs: Any) -> Any:
