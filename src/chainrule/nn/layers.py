@@ -110,6 +110,8 @@ class Softmax(Module):
     """The softmax along an axis. Not to be used before CrossEntropyLoss, which contains it."""
 
     def __init__(self, axis: int = -1) -> None:
+        if not isinstance(axis, int):
+            raise ShapeError(f"Softmax: the axis is {axis!r}; expected an int.")
         self.axis = axis
 
     def forward(self, x: Any) -> Any:
@@ -141,7 +143,7 @@ class Sequential(Module):
             setattr(self, str(i), layer)
 
     def __getitem__(self, i: int) -> Module:
-        return list(vars(self).values())[i]  # type: ignore[no-any-return]
+        return [layer for _, layer in self.children()][i]
 
     def __len__(self) -> int:
         return sum(1 for _ in self.children())
