@@ -88,7 +88,7 @@ def load(path: str | PathLike[str]) -> Module:
 
 
 def _build(description: Any, shapes: list[Shape]) -> Module:
-    """The module that a description asks for, with zeros; `shapes` are those in the file that no layer has taken yet."""
+    """The module that a description asks for, with zeros; `shapes` are those in the file that none has taken yet."""
     if not isinstance(description, dict):
         raise DataError(f"a layer is described by an object with its name and options, not by {description!r:.40}.")
     options = dict(description)
@@ -108,7 +108,7 @@ def _build(description: Any, shapes: list[Shape]) -> Module:
         if shape not in shapes:  # asked before anything is allocated
             raise ShapeError(f"{name} needs an array of shape {show(shape)}, and the file has no such array for it.")
         shapes.remove(shape)
-        return np.zeros(shape)  # type: ignore[arg-type]
+        return np.zeros(shape)
 
     return LAYERS[name](**options, **{key: zeros for key in ("weight_init", "bias_init") if key in parameters})
 

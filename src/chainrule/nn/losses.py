@@ -63,6 +63,11 @@ class MSELoss(Loss):
 
     quantity = "squared error"
 
+    @property
+    def unit(self) -> str:
+        """The unit in which the loss is given."""
+        return f"{self.quantity}, {'sum' if self.reduction == 'sum' else 'mean'} over samples and outputs"
+
     def samples(self, outputs: Any, targets: Any, reduction: str) -> Any:
         return ops.mean_squared_error(outputs, targets, reduction)
 

@@ -68,6 +68,11 @@ class Module:
         """Where the Tensors are kept: dotted name, container, key."""
         for prefix, module in self.named_modules():
             for name, place, key, item in _items(module):
+                if isinstance(place, tuple) and isinstance(item, Value):
+                    raise ChainruleError(
+                        f"{type(module).__name__}: '{name}' is kept in a tuple, where nothing can take its place while "
+                        "a derivative is recorded; use a list."
+                    )
                 if isinstance(item, Tensor):
                     yield f"{prefix}.{name}" if prefix else name, place, key
 
@@ -78,17 +83,22 @@ class Module:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Assign all arrays by name; nothing is changed unless names and shapes agree."""
         own = {name: place[key] for name, place, key in self._places()}
+        arrays: dict[str, np.ndarray[Any, Any]] = {}
         for name in state:
             if name not in own:
                 raise UnknownNameError("parameter", name, own)
         for name, parameter in own.items():
             if name not in state:
                 raise ChainruleError(f"load_state_dict: the parameter '{name}' is missing.")
-            if np.shape(state[name]) != parameter.shape:
-                found, wanted = show(np.shape(state[name])), show(parameter.shape)
+            try:
+                arrays[name] = np.asarray(state[name], parameter.dtype)
+            except (TypeError, ValueError):
+                raise DtypeError(f"load_state_dict: what was given for '{name}' is no array of numbers.") from None
+            if arrays[name].shape != parameter.shape:
+                found, wanted = show(arrays[name].shape), show(parameter.shape)
                 raise ShapeError(f"load_state_dict: '{name}' has the shape {wanted}, the given array {found}.")
         for name, parameter in own.items():
-            parameter.assign(state[name])
+            parameter.assign(arrays[name])
 
     def train(self, mode: bool = True) -> "Module":
         """Set whether this Module is being trained (which dropout and batch normalisation ask)."""
