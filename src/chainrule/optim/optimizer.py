@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,13 @@ class Optimizer:
     """
 
     def __init__(self, parameters: Iterable[Tensor], lr: float) -> None:
-        self.parameters = list(parameters)
+        self.parameters = list(parameters) if isinstance(parameters, Iterable) else [parameters]
+        for p in self.parameters:
+            if not (isinstance(p, Tensor) and p.requires_grad and p.source is None):
+                raise ChainruleError(
+                    f"{type(self).__name__} was given a {type(p).__name__} that cannot be learnt; pass "
+                    "model.parameters(), or tensors made with requires_grad=True."
+                )
         if not self.parameters:
             raise ChainruleError(f"{type(self).__name__} was given no parameters; pass model.parameters().")
         if len({id(p) for p in self.parameters}) < len(self.parameters):
@@ -50,7 +57,17 @@ class Optimizer:
         return {"lr": self.lr}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Take back what `state_dict` gave, from an optimiser of the same kind with parameters of the same shapes.
+
+        Raises
+        ------
+        ChainruleError
+            If the state is another optimiser's; nothing is changed then.
+        """
+        own = self.state_dict()
+        for name in {**own, **state}:
+            if name not in own or name not in state or np.shape(own[name]) != np.shape(state[name]):
+                raise ChainruleError(f"load_state_dict: '{name}' does not fit the state of {self!r}.")
         self.lr = positive("lr", state["lr"])
 
 
@@ -67,10 +84,10 @@ class SGD(Optimizer):
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.0) -> None:
         super().__init__(parameters, lr)
-        if not 0 <= momentum < 1:
-            raise ChainruleError(f"SGD: momentum is {momentum}; expected a number in [0, 1).")
-        self.momentum = momentum
-        self._velocity = [np.zeros_like(p.value) for p in self.parameters] if momentum else []
+        self.momentum = number(momentum)
+        if not 0 <= self.momentum < 1:
+            raise ChainruleError(f"SGD: momentum is {momentum!r}; expected a number in [0, 1).")
+        self._velocity = [np.zeros_like(p.value) for p in self.parameters] if self.momentum else []
 
     def _step(self, i: int, p: Tensor, g: np.ndarray[Any, Any], update: np.ndarray[Any, Any]) -> None:
         if self.momentum:
@@ -93,8 +110,13 @@ class SGD(Optimizer):
         return f"SGD(lr={self.lr}" + (f", momentum={self.momentum})" if self.momentum else ")")
 
 
-def positive(name: str, value: float) -> float:
-    """The value, if it is a positive finite number."""
-    if not (math.isfinite(value) and value > 0):
-        raise ChainruleError(f"{name} is {value}; expected a positive number.")
-    return value
+def number(value: Any) -> float:
+    """The value as a float (with one of NumPy's, float32 steps would be computed in float64); NaN if it is none."""
+    return float(value) if isinstance(value, Real) else math.nan
+
+
+def positive(name: str, value: Any) -> float:
+    """The value as a float, if it is a positive finite number."""
+    if not (math.isfinite(number(value)) and value > 0):
+        raise ChainruleError(f"{name} is {value!r}; expected a positive number.")
+    return number(value)
