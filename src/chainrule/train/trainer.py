@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -105,31 +106,34 @@ class Trainer:
         DivergenceError
             If the loss is no longer a finite number: says at which epoch, batch, layer and op.
         """
-        for name, value in (("epochs", epochs), ("evaluate_every", evaluate_every), ("batch_size", batch_size or 1)):
-            if value < 1:
-                raise ChainruleError(f"fit: {name} is {value}; expected at least 1.")
+        sizes = {"epochs": epochs, "evaluate_every": evaluate_every}
+        for name, value in (sizes if batch_size is None else sizes | {"batch_size": batch_size}).items():
+            if not isinstance(value, (int, np.integer)) or value < 1:
+                raise ChainruleError(f"fit: {name} is {value!r}; expected a whole number, at least 1.")
         rng = init.generator() if seed is None else np.random.default_rng(seed)
         batches = _batches(train, batch_size, rng if shuffle else None, self.model.dtype)
         callbacks = [*self.callbacks, *([ProgressBar()] if progress else [])]
         last = self.epoch + epochs
         self.stop = False
-        try:
+        with ExitStack() as ends:
+            for callback in reversed(callbacks):
+                ends.callback(callback.on_fit_end, self)  # in their order, each one even if another raises
             for callback in callbacks:
                 callback.on_fit_start(self, last)
             while self.epoch < last and not self.stop:
                 self.epoch += 1
                 self._run_epoch(batches(), callbacks)
                 scores: dict[str, Scores] = {"train": Scores(), "validation": Scores()}
-                if self.epoch % evaluate_every == 0 or self.epoch == last:
+                if self.epoch % evaluate_every == 0 or self.epoch == last or self.stop:
                     scores["train"] = self.evaluate(train)
+                    if not math.isfinite(scores["train"].loss):
+                        where = f"the end of epoch {self.epoch}"
+                        raise self._diverged(scores["train"].loss, where, lambda: self._losses(train))
                     if validation is not None:
                         scores["validation"] = self.evaluate(validation)
                     self.history.append(self.epoch, self._seconds, scores)
                 for callback in callbacks:
                     callback.on_epoch_end(self, self.epoch, scores)
-        finally:
-            for callback in callbacks:
-                callback.on_fit_end(self)
         return self.history
 
     def _run_epoch(self, batches: Iterator[tuple[Any, Any]], callbacks: Sequence[Callback]) -> None:
@@ -146,32 +150,45 @@ class Trainer:
         """One step on one batch: forward, backward, update. Returns the loss before the update."""
         with np.errstate(all="ignore"):  # a loss that is not finite is explained below, better than by NumPy's warning
             loss = self.loss(self.model(x), t)
-        if not isinstance(loss, Tensor) or loss.shape != ():
-            raise ChainruleError(f"the loss must be one number, of shape (); {self.loss!r} gave {loss!r}.")
-        value = float(loss.item())
-        if not math.isfinite(value):
-            raise self._diverged(x, t, value, where)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
+            if not isinstance(loss, Tensor) or loss.shape != ():
+                raise ChainruleError(f"the loss must be one number, of shape (); {self.loss!r} gave {loss!r}.")
+            value = float(loss.item())
+            if not math.isfinite(value):
+                raise self._diverged(value, where, lambda: self._loss(self.model(x), t))
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
         return value
 
-    def _diverged(self, x: Any, t: Any, value: float, where: str) -> DivergenceError:
-        """What happened: the batch is computed once more, looking at the result of every op."""
+    def _losses(self, dataset: Dataset) -> None:
+        for start in range(0, len(dataset), _ROWS):
+            rows = slice(start, start + _ROWS)
+            dtype = self.model.dtype
+            self._loss(self.model(dataset.features(rows, dtype)), _cast(dataset.targets[rows], dtype))
+
+    def _loss(self, outputs: Any, t: Any) -> None:
+        """The loss, whose ops are named as its own if one of them is found to be guilty."""
+        try:
+            self.loss(outputs, t)
+        except DivergenceError as error:
+            raise DivergenceError(f"in {self.loss!r}, {error}") from None
+
+    def _diverged(self, value: float, where: str, compute: Callable[[], Any]) -> DivergenceError:
+        """What happened: the loss is computed once more, looking at the result of every op."""
         for name, p in self.model.named_parameters():
             if not np.isfinite(p.value).all():
+                why = f"the step before was too large; take a smaller learning rate than {self.optimizer.lr}"
+                if p.grad is not None and not np.isfinite(p.grad).all():
+                    why = "its gradient was not finite; look for an op without a derivative there, as np.sqrt at 0"
                 return DivergenceError(
-                    f"The loss is {value} at {where}: the parameter '{name}' is no longer finite, so the step before "
-                    f"was too large; take a smaller learning rate than {self.optimizer.lr}."
+                    f"The loss is {value} at {where}: the parameter '{name}' is no longer finite, because {why}."
                 )
-        cause, place = "which op began it could not be found again", ""
+        cause = "which op began it could not be found again"
         try:
             with no_grad(), detect_nan(), np.errstate(all="ignore"):
-                outputs = self.model(x)
-                place = f"in {self.loss!r}, "
-                self.loss(outputs, t)
+                compute()
         except DivergenceError as error:
-            cause = f"{place}{error}"
+            cause = str(error)
         return DivergenceError(
             f"The loss is {value} at {where}: {cause}. Look at that op's inputs; a smaller learning rate than "
             f"{self.optimizer.lr} or scaled inputs may help."
@@ -193,11 +210,11 @@ class Trainer:
         before = [p.version for p in self.model.parameters()]
         total, entries = 0.0, 1
         sums = dict.fromkeys(metrics, 0.0)
-        with no_grad(), evaluating(self.model):
+        with no_grad(), evaluating(self.model), np.errstate(all="ignore"):
             for start in range(0, len(dataset), _ROWS):
                 rows = slice(start, start + _ROWS)
                 outputs = _array(self.model(dataset.features(rows, self.model.dtype)))
-                t = dataset.targets[rows]
+                t = _cast(dataset.targets[rows], self.model.dtype)
                 total += float(self.loss.samples(outputs, t, "sum"))
                 entries = outputs[0].size
                 for name, metric in metrics.items():
@@ -221,6 +238,11 @@ def _batches(
     if not len(train):
         raise DataError(f"fit: the data set '{train.name}' is empty.")
     if batch_size is None or batch_size >= len(train):
-        whole = [(train.features(dtype=dtype), train.targets)]
+        whole = [(train.features(dtype=dtype), _cast(train.targets, dtype))]
         return lambda: iter(whole)
-    return lambda: train.batches(batch_size, rng=rng, dtype=dtype)
+    return lambda: ((x, _cast(t, dtype)) for x, t in train.batches(batch_size, rng=rng, dtype=dtype))
+
+
+def _cast(targets: Any, dtype: Any) -> Any:
+    """Targets of floats in the model's dtype; labels as they are."""
+    return targets.astype(dtype, copy=False) if targets.dtype.kind == "f" else targets
