@@ -68,11 +68,6 @@ class Module:
         """Where the Tensors are kept: dotted name, container, key."""
         for prefix, module in self.named_modules():
             for name, place, key, item in _items(module):
-                if isinstance(place, tuple) and isinstance(item, Value):
-                    raise ChainruleError(
-                        f"{type(module).__name__}: '{name}' is kept in a tuple, where nothing can take its place while "
-                        "a derivative is recorded; use a list."
-                    )
                 if isinstance(item, Tensor):
                     yield f"{prefix}.{name}" if prefix else name, place, key
 
@@ -160,6 +155,11 @@ class Module:
             parameter = place[key]
             if not isinstance(parameter, Parameter):
                 continue
+            if isinstance(place, tuple):
+                raise ChainruleError(
+                    f"{type(self).__name__}: '{path}' is kept in a tuple, where nothing can take its place while the "
+                    "model is recorded; use a list."
+                )
             owner, _, last = path.rpartition(".")
             number = numbers.setdefault(owner, len(numbers) + 1)
             name = names.setdefault(id(parameter), f"{ {'weight': 'W', 'bias': 'b'}.get(last, last) }{number}")
