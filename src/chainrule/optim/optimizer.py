@@ -95,7 +95,7 @@ class SGD(Optimizer):
             v *= self.momentum
             v += g
             g = v
-        np.multiply(g, self.lr, out=update)
+        np.multiply(g, float(self.lr), out=update)  # a schedule may have set one of NumPy's floats
         p.subtract_(update)
 
     def state_dict(self) -> dict[str, Any]:
