@@ -95,7 +95,7 @@ class Op:
         if abstract:
             return
         cls.name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
-        if cls.code and not hasattr(cls, "forward"):
+        if "code" in cls.__dict__ and "forward" not in cls.__dict__:
             names = dict.fromkeys(re.findall(r"\{(\w+)\}", cls.code))
             # The code of an op is part of its class, written by whoever writes the op; it never comes from data.
             source = f"lambda {', '.join(names)}: " + cls.code.format_map({name: name for name in names})
