@@ -4,7 +4,6 @@ import pytest
 from op_checks import (
     Case,
     all_cases,
-    batches,
     cases_of,
     check_complete,
     check_complex_step,
@@ -16,7 +15,7 @@ from op_checks import (
     check_inputs_unchanged,
     check_memory_is_freed,
     check_second_derivative,
-    check_symbolic_batch,
+    check_symbolic_batches,
     check_values,
     derivable_cases,
     ops,
@@ -92,9 +91,7 @@ def test_a_graph_computes_what_eager_mode_does(case: Case) -> None:
 
 @every_op
 def test_a_graph_with_a_symbolic_batch_holds_for_every_batch_size(op: type[Op]) -> None:
-    allowed = sum(len(batches(case)) for case in cases_of(op))
-    recorded = sum(map(check_symbolic_batch, cases_of(op)))
-    assert recorded or not allowed, f"{op.name}: none of its {allowed} batches can be recorded"
+    check_symbolic_batches(op)
 
 
 @every_derivable_case
