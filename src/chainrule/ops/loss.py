@@ -174,6 +174,8 @@ def cross_entropy(logits: Array, targets: Array, reduction: str = "mean") -> Arr
     """
     if not isinstance(targets, Value):
         targets = np.asarray(targets)
+    if len(targets.shape) == len(logits.shape) and targets.dtype.kind in "iub":  # one-hot rows are floats to come
+        targets = targets.astype(logits.dtype)
     return reduce(CrossEntropy.apply(logits, targets), reduction, logits.shape[-1])
 
 
