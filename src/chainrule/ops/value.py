@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import TraceError, user_line
-from chainrule.ops import arithmetic, comparison, dims, indexing, product, reduction, structure
+from chainrule.ops import arithmetic, comparison, control, dims, indexing, product, reduction, structure
 from chainrule.ops.op import NUMPY, Value
 
 # NumPy functions that look at values without computing with them: on a Value they see its array, if it may be seen.
@@ -185,7 +185,8 @@ class NumpyValue(Value):
 
     def astype(self, dtype: Any) -> Any:
         """The value in another dtype."""
-        return structure.Cast.apply(self, dtype=np.dtype(dtype))
+        dtype = np.dtype(dtype)  # to round is to be constant almost everywhere
+        return structure.Cast.apply(self if dtype.kind == "f" else control.stop_gradient(self), dtype=dtype)
 
     def reshape(self, *shape: Any) -> Any:
         """The value in another shape."""
@@ -206,6 +207,26 @@ class NumpyValue(Value):
     def max(self, axis: Any = None, keepdims: bool = False) -> Any:
         """The largest element along axes."""
         return reduction.max(self, axis, keepdims)
+
+    def min(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """The smallest element along axes."""
+        return reduction.min(self, axis, keepdims)
+
+    def var(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Any:
+        """The variance along axes."""
+        return reduction.var(self, axis, ddof, keepdims)
+
+    def std(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Any:
+        """The standard deviation along axes."""
+        return reduction.std(self, axis, ddof, keepdims)
+
+    def cumsum(self, axis: int | None = None) -> Any:
+        """The running sum along an axis."""
+        return reduction.cumsum(self, axis)
+
+    def clip(self, min: Any = None, max: Any = None) -> Any:
+        """The value held between two bounds."""
+        return arithmetic.clip(self, min, max)
 
     def argmax(self, axis: int | None = None, keepdims: bool = False) -> Any:
         """The index of the largest element."""
@@ -232,7 +253,7 @@ class NumpyValue(Value):
 
 def _by_reduce(original: Any) -> Any:
     """The answer to `np.add.reduce` and its kin: bound methods are new objects at each access, so compared by owner."""
-    for ufunc, answer in ((np.add, reduction.sum), (np.maximum, reduction.max)):
+    for ufunc, answer in ((np.add, reduction.sum), (np.maximum, reduction.max), (np.minimum, reduction.min)):
         if getattr(original, "__self__", None) is ufunc and original.__name__ == "reduce":
             return lambda x, axis=0, keepdims=False, answer=answer: answer(x, axis, keepdims)
     return None
