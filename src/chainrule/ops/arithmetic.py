@@ -6,11 +6,11 @@ import operator
 import numpy as np
 
 from chainrule.ops.families import Elementwise
-from chainrule.ops.op import example, function
+from chainrule.ops.op import Array, answers, example, function
 
 __all__ = [
-    "abs", "add", "cos", "divide", "exp", "log", "maximum", "minimum", "multiply", "negative", "power", "sign", "sin",
-    "sqrt", "subtract", "where",
+    "abs", "add", "clip", "cos", "divide", "exp", "expm1", "log", "log1p", "maximum", "minimum", "multiply", "negative",
+    "power", "sign", "sin", "sqrt", "subtract", "where",
 ]  # fmt: skip
 
 
@@ -110,6 +110,18 @@ class Exp(Elementwise):
         return g * y
 
 
+class Expm1(Elementwise):
+    """e^x - 1, element by element, precise near x = 0 too; the shape is kept."""
+
+    code = "np.expm1({x})"
+    math = "e^{x} - 1"
+    numpy = (np.expm1,)
+    reference = scalar.expm1
+
+    def vjp(g, y, _x):
+        return g * (y + 1)
+
+
 class Log(Elementwise):
     """The natural logarithm, element by element, for x > 0; the shape is kept."""
 
@@ -121,6 +133,19 @@ class Log(Elementwise):
 
     def vjp(g, _y, x):
         return g / x
+
+
+class Log1p(Elementwise):
+    """ln(1 + x), element by element, for x > -1, precise near x = 0 too; the shape is kept."""
+
+    code = "np.log1p({x})"
+    math = r"\ln(1 + {x})"
+    numpy = (np.log1p,)
+    domain = (-0.8, 2.0)
+    reference = scalar.log1p
+
+    def vjp(g, _y, x):
+        return g / (1 + x)
 
 
 class Sqrt(Elementwise):
@@ -238,7 +263,9 @@ divide = function(Divide)
 negative = function(Negative)
 power = function(Power)
 exp = function(Exp)
+expm1 = function(Expm1)
 log = function(Log)
+log1p = function(Log1p)
 sqrt = function(Sqrt)
 sin = function(Sin)
 cos = function(Cos)
@@ -247,3 +274,11 @@ sign = function(Sign)
 maximum = function(Maximum)
 minimum = function(Minimum)
 where = function(Where)
+
+
+@answers(np.clip)
+def clip(x: Array, a_min: Array | None = None, a_max: Array | None = None) -> Array:
+    """`x` held between `a_min` and `a_max`, element by element; None is no bound. At a bound the derivative is 1."""
+    if a_min is not None:
+        x = where(x < a_min, a_min, x)
+    return x if a_max is None else where(x > a_max, a_max, x)

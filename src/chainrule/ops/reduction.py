@@ -1,14 +1,14 @@
-"""Sums, means, maxima and their kin: many numbers to one along axes; and which index holds the largest."""
+"""Sums, means, maxima and their kin: many numbers to one along axes; running sums; which index holds the largest."""
 
 import math as scalar
 
 import numpy as np
 
 from chainrule.ops import dims
-from chainrule.ops.families import Reduction, axes, expand
+from chainrule.ops.families import Reduction, Rowwise, axes, expand
 from chainrule.ops.op import Array, answers, example
 
-__all__ = ["argmax", "logsumexp", "max", "mean", "sum"]
+__all__ = ["argmax", "cumsum", "logsumexp", "max", "mean", "min", "normalize", "std", "sum", "var"]
 
 _EXAMPLES = (
     example((3, 4), axis=(0,), keepdims=False),
@@ -106,6 +106,21 @@ class Argmax(Reduction):
         return np.argmax(x, axis=axis[0], keepdims=keepdims)
 
 
+class Cumsum(Rowwise):
+    """The running sum along an axis: element i is x₀ + ... + xᵢ. Its derivative is the running sum from the end."""
+
+    code = "np.cumsum({x}, {axis})"
+    math = r"\operatorname{cumsum} {x}"
+    examples = (example((3, 4), axis=1), example((2, 3, 4), axis=0), example((3,), axis=0), example((0, 2), axis=0))
+
+    def vjp(g, _y, _x, axis):
+        backwards = (slice(None),) * axis + (slice(None, None, -1),)
+        return Cumsum.apply(g[backwards], axis=axis)[backwards]
+
+    def reference(x, axis):
+        return np.apply_along_axis(lambda v: [scalar.fsum(v[: i + 1]) for i in range(len(v))], axis, x) if x.size else x
+
+
 @answers(np.sum)
 def sum(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
     """The sum of `x` along `axis` (all axes by default)."""
@@ -122,6 +137,39 @@ def mean(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = F
 def max(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
     """The largest element of `x` along `axis` (all axes by default)."""
     return Max.apply(x, axis=axes(axis, x.ndim, "max"), keepdims=bool(keepdims))
+
+
+@answers(np.min)
+def min(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
+    """The smallest element of `x` along `axis` (all axes by default)."""
+    return -max(-x, axis, keepdims)
+
+
+@answers(np.var)
+def var(x: Array, axis: int | tuple[int, ...] | None = None, ddof: int = 0, keepdims: bool = False) -> Array:
+    """The variance Σ (x - mean)² / (n - ddof) along `axis` (all axes by default)."""
+    along = axes(axis, x.ndim, "var")
+    squares = (x - mean(x, along, True)) ** 2
+    return sum(squares, along, keepdims) / (dims.size_of(tuple(x.shape[i] for i in along)) - ddof)
+
+
+@answers(np.std)
+def std(x: Array, axis: int | tuple[int, ...] | None = None, ddof: int = 0, keepdims: bool = False) -> Array:
+    """The standard deviation, the root of `var`, along `axis` (all axes by default)."""
+    return np.sqrt(var(x, axis, ddof, keepdims))
+
+
+@answers(np.cumsum)
+def cumsum(x: Array, axis: int | None = None) -> Array:
+    """The running sum of `x` along `axis`; of the flattened array by default."""
+    if axis is None:
+        return cumsum(x.reshape(-1), 0)
+    return Cumsum.apply(x, axis=axes(axis, x.ndim, "cumsum")[0])
+
+
+def normalize(x: Array, axis: int = -1) -> Array:
+    """x / Σ x along `axis`: rows that sum to 1. The derivative in a direction g is (g - ⟨g, y⟩) / Σ x."""
+    return x / sum(x, axis, True)
 
 
 def logsumexp(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:

@@ -13,10 +13,13 @@ from chainrule.ops.op import Array, answers, example
 __all__ = [
     "broadcast_to",
     "concatenate",
+    "expand",
     "expand_dims",
+    "pad",
     "ravel",
     "reshape",
     "squeeze",
+    "stack",
     "sum_to",
     "swapaxes",
     "transpose",
@@ -140,6 +143,38 @@ class Concatenate(Structural):
         return np.array([row.tolist() for x in xs for row in np.moveaxis(x, axis, 0)]).swapaxes(0, axis)
 
 
+class Pad(Structural):
+    """x between copies of a number: `widths[i] = (before, after)` of them on axis i. The gradient is cut out again."""
+
+    code = "np.pad({x}, {widths}, constant_values={value})"
+    math = r"\operatorname{pad}({x})"
+    examples = (
+        example((3, 4), widths=((0, 0), (0, 1)), value=1),
+        example((2, 3), widths=((2, 1), (0, 3)), value=-0.5),
+        example((0, 2), widths=((1, 0), (0, 0)), value=0),
+        example((), widths=(), value=0),
+    )
+
+    def shape(x, widths, value):
+        return tuple(before + size + after for size, (before, after) in zip(x, widths, strict=True))
+
+    def forward(x, widths, value):
+        y = np.full(Pad.shape(x.shape, widths, value), value, x.dtype)
+        y[Pad.inside(x.shape, widths)] = x
+        return y
+
+    def vjp(g, _y, _x, widths, value):
+        return g[Pad.inside(_x.shape, widths)]
+
+    def reference(x, widths, value):
+        return np.pad(x, widths, constant_values=value) if widths else x
+
+    @staticmethod
+    def inside(shape, widths):
+        """The index of x in the padded array."""
+        return tuple(slice(before, before + size) for size, (before, _) in zip(shape, widths, strict=True))
+
+
 class Cast(Structural):
     """The same numbers with another dtype; the derivative is cast back."""
 
@@ -240,3 +275,33 @@ def concatenate(xs: Any, axis: int = 0) -> Array:
     if not xs:
         raise ShapeError("concatenate: there is nothing to concatenate.")
     return Concatenate.apply(*xs, axis=axes(axis, xs[0].ndim, "concatenate")[0])
+
+
+@answers(np.stack)
+def stack(xs: Any, axis: int = 0) -> Array:
+    """The arrays `xs`, all of one shape, one after another along a new axis."""
+    return concatenate([expand_dims(x, axis) for x in xs], axis)
+
+
+@answers(np.pad)
+def pad(x: Array, pad_width: Any, mode: str = "constant", constant_values: float = 0) -> Array:
+    """`x` with a number put before and after it along its axes.
+
+    Parameters
+    ----------
+    x : array
+    pad_width : int, (before, after), or one such pair an axis
+    mode : {"constant"}
+    constant_values : float
+    """
+    if mode != "constant" or np.ndim(constant_values):
+        raise TypeError(f"this argument is not supported: pad with mode={mode!r}, constant_values={constant_values}")
+    widths = np.broadcast_to(np.asarray(pad_width, int), (x.ndim, 2)).tolist()
+    if min((n for pair in widths for n in pair), default=0) < 0:
+        raise ShapeError(f"pad: the widths {pad_width} must not be negative; to cut, write x[a:b].")
+    return Pad.apply(x, widths=tuple(map(tuple, widths)), value=constant_values)
+
+
+def expand(x: Array, n: Size) -> Array:
+    """One column (..., 1) to `n` equal columns (..., n); its gradient is the sum over the columns."""
+    return broadcast_to(x, (*x.shape[:-1], n))
