@@ -3,8 +3,23 @@
 from chainrule.data.checked import arrays
 from chainrule.data.dataset import Dataset
 from chainrule.data.encoding import labels, one_hot
+from chainrule.data.hdf5 import read_hdf5, write_hdf5
 from chainrule.data.idx import read_idx
+from chainrule.data.made import synthetic
 from chainrule.data.sealed import SealedDataset
-from chainrule.data.splits import DataSplits, load
+from chainrule.data.splits import DataSplits, load, mnist_hdf5
 
-__all__ = ["DataSplits", "Dataset", "SealedDataset", "arrays", "labels", "load", "one_hot", "read_idx"]
+__all__ = [
+    "DataSplits",
+    "Dataset",
+    "SealedDataset",
+    "arrays",
+    "labels",
+    "load",
+    "mnist_hdf5",
+    "one_hot",
+    "read_hdf5",
+    "read_idx",
+    "synthetic",
+    "write_hdf5",
+]

@@ -45,7 +45,7 @@ def arrays(
         If the arrays are empty, differ in length, or hold NaN, infinity or anything but real numbers, or if a label is
         outside the classes.
     """
-    inputs, targets = _numbers(x, f"{name}: x"), _numbers(y, f"{name}: y")
+    inputs, targets = finite_numbers(x, f"{name}: x"), finite_numbers(y, f"{name}: y")
     if not len(inputs) or not len(targets):
         raise DataError(f"{name}: expected at least one sample, found x {inputs.shape} and y {targets.shape}.")
     if len(inputs) != len(targets):
@@ -55,11 +55,11 @@ def arrays(
         )
     if not inputs.size or not targets.size:
         raise DataError(f"{name}: expected numbers, but x has shape {inputs.shape} and y {targets.shape}.")
-    targets, classes = _classes(targets, classes, f"{name}: y")
+    targets, classes = class_targets(targets, classes, f"{name}: y")
     return Dataset(inputs, targets, scale=scale, shift=shift, classes=classes, name=name)
 
 
-def _numbers(values: npt.ArrayLike, where: str) -> Array:
+def finite_numbers(values: npt.ArrayLike, where: str) -> Array:
     """An array of finite real numbers with at least one axis."""
     try:
         array = np.asarray(values)
@@ -87,7 +87,7 @@ def _numbers(values: npt.ArrayLike, where: str) -> Array:
     )
 
 
-def _classes(targets: Array, classes: int | None, where: str) -> tuple[Array, int | None]:
+def class_targets(targets: Array, classes: int | None, where: str) -> tuple[Array, int | None]:
     """The targets, labels as int64, and how many classes they have: None for numbers to be predicted."""
     integers = targets.dtype.kind in "biu"
     if targets.ndim == 1 and integers:

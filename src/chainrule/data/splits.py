@@ -1,12 +1,16 @@
-"""`load`: a data set divided as one of the reports divides it, with that report's preprocessing declared."""
+"""`load`: a data set divided as one of the reports divides it, with that report's preprocessing declared. `mnist_hdf5`:
+the same by way of HDF5 files.
+"""
 
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from chainrule.data.dataset import Dataset
 from chainrule.data.files import read
+from chainrule.data.hdf5 import read_hdf5, write_hdf5
 from chainrule.data.sealed import SealedDataset
 from chainrule.errors import DataError, UnknownNameError
 
@@ -110,10 +114,59 @@ def load(
     splits = SPLITS[name]
     if split not in splits:
         raise UnknownNameError("split", str(split), [known for known in splits if known is not None])
-    rule = splits[split]
+    return _divide(train, test, splits[split], f"the split '{split or 'default'}'", final)
+
+
+def mnist_hdf5(
+    folder: str | os.PathLike[str], *, final: bool = False, data_dir: str | os.PathLike[str] | None = None
+) -> DataSplits:
+    """MNIST as the report `usc-ee541` reads it: from two HDF5 files, divided as in the split of that name.
+
+    Parameters
+    ----------
+    folder : path
+        Where `mnist_traindata.hdf5` and `mnist_testdata.hdf5` are, made from the IDX files in their order where they
+        are missing: `xdata`, float32 (n, 784) from 0 to 1, and `ydata`, one-hot (n, 10).
+    final, data_dir
+        As for `load`.
+
+    Returns
+    -------
+    DataSplits
+        As from `load("mnist", "usc-ee541")`, but inputs are float32 (n, 784) in the files' own scale.
+
+    Raises
+    ------
+    DataError
+        If a file cannot be written, is damaged, or does not hold what the IDX files hold.
+    """
+    files = {}
+    for which, source in zip(("train", "test"), read("mnist", data_dir), strict=True):
+        source = source.scaled(1 / 255)
+        path = Path(folder) / f"mnist_{which}data.hdf5"
+        if not path.exists():
+            write_hdf5(path, source)
+        data = read_hdf5(path)
+        data = Dataset(data.inputs, data.targets, classes=10, name=source.name, image_shape=source.image_shape)
+        if not _same(data, source):
+            raise DataError(f"{path}: the file does not hold what the IDX files of MNIST hold; remove it.")
+        files[which] = data
+    rule = replace(SPLITS["mnist"]["usc-ee541"], scale=1.0)
+    return _divide(files["train"], files["test"], rule, "the split 'usc-ee541'", final)
+
+
+def _same(data: Dataset, source: Dataset) -> bool:
+    if data.inputs.shape != source.inputs.shape or not np.array_equal(data.targets, source.targets):
+        return False
+    blocks = (slice(start, start + 1000) for start in range(0, len(data), 1000))
+    return all(np.array_equal(data.inputs[rows], source.features(rows)) for rows in blocks)
+
+
+def _divide(train: Dataset, test: Dataset, rule: Split, called: str, final: bool) -> DataSplits:
+    name = train.name.removesuffix(" train")
     if len(train) < rule.train + rule.validation:
         raise DataError(
-            f"{name}: the split '{split or 'default'}' needs {rule.train + rule.validation:,} training images, found "
+            f"{name}: {called} needs {rule.train + rule.validation:,} training images, found "
             f"{len(train):,}; check the folder that the files came from."
         )
     if final and not rule.test_validates:
@@ -124,8 +177,8 @@ def load(
     if rule.test_validates:
         validation, test = test, test.subset(slice(0))
         locked = (
-            f"the split '{split}' validates on the test file, as its report does, so no test set is left; take "
-            ".validation, or another split."
+            f"{called} validates on the test file, as its report does, so no test set is left; take .validation, or "
+            "another split."
         )
     scale, shift = _standard(train) if rule.standardise else (rule.scale, rule.shift)
     if validation is not None:

@@ -1,0 +1,266 @@
+"""HDF5 files come back as they were written; whatever is wrong with one is said in a sentence that names the file."""
+
+import os
+import sys
+
+import h5py
+import numpy as np
+import pytest
+
+from chainrule.data import Dataset, arrays, load, mnist_hdf5, read_hdf5, write_hdf5
+from chainrule.errors import ChainruleError, DataError, SealedError
+
+X = np.arange(24, dtype=np.float32).reshape(6, 4) / 10
+LABELS = np.array([0, 2, 1, 2, 0, 1])
+ONE_HOT = np.eye(3)[LABELS]
+
+
+@pytest.fixture
+def make(tmp_path):
+    """A function that writes arrays with h5py itself."""
+
+    def write(**contents):
+        with h5py.File(tmp_path / "data.h5", "w") as file:
+            for key, values in contents.items():
+                file[key] = values
+        return tmp_path / "data.h5"
+
+    return write
+
+
+def fails(path, *words, **options):
+    """The message of a DataError: one line that names the file and has these words."""
+    with pytest.raises(DataError) as caught:
+        read_hdf5(path, **options)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert message[-1] in ".?"
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+# --- what is right
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "f2", ">f8", "u1", "i4"])
+@pytest.mark.parametrize("targets", [LABELS, LABELS.astype(np.uint8), ONE_HOT, ONE_HOT.astype(np.int64)], ids=str)
+def test_labels_and_one_hot_rows_are_classes_and_inputs_keep_their_type(dtype, targets, make):
+    data = read_hdf5(make(xdata=X.astype(dtype), ydata=targets))
+    np.testing.assert_array_equal(data.inputs, X.astype(dtype))
+    np.testing.assert_array_equal(data.targets, LABELS)
+    assert data.inputs.dtype == np.dtype(dtype).newbyteorder("=")
+    assert (data.targets.dtype, data.classes, data.scale, data.shift) == (np.int64, 3, 1, 0)
+    assert data.name == "data.h5"
+
+
+def test_numbers_to_be_predicted_stay_numbers(make):
+    data = read_hdf5(make(xdata=X, ydata=X[:, :2]))
+    np.testing.assert_array_equal(data.targets, X[:, :2])
+    assert data.classes is None
+
+
+def test_keys_are_the_callers_also_in_groups(make):
+    data = read_hdf5(make(**{"train/x": X, "train/y": LABELS}), "train/x", "train/y")
+    np.testing.assert_array_equal(data.inputs, X)
+
+
+def test_what_is_written_is_what_the_network_sees_and_classes_as_one_hot_rows(tmp_path):
+    pixels = np.arange(2500 * 3, dtype=np.uint8).reshape(2500, 3)
+    data = arrays(pixels, np.arange(2500) % 7, scale=1 / 255)
+    write_hdf5(tmp_path / "a.h5", data)
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert list(file) == ["xdata", "ydata"]
+        assert (file["xdata"].dtype, file["xdata"].fletcher32) == (np.float32, True)
+        np.testing.assert_array_equal(file["xdata"][:], data.features())
+        np.testing.assert_array_equal(file["ydata"][:], np.eye(7)[data.targets])
+    back = read_hdf5(tmp_path / "a.h5")
+    np.testing.assert_array_equal(back.features(), data.features())
+    np.testing.assert_array_equal(back.targets, data.targets)
+    assert back.classes == 7
+
+
+@pytest.mark.parametrize("targets", [ONE_HOT, X[:, 0].astype(float), X], ids=["one-hot", "numbers", "rows"])
+def test_other_targets_are_written_as_they_are(targets, tmp_path):
+    data = arrays(X, targets)
+    write_hdf5(tmp_path / "a.h5", data, "in", "out")
+    with h5py.File(tmp_path / "a.h5") as file:
+        np.testing.assert_array_equal(file["out"][:], data.targets)
+        assert file["out"].dtype == data.targets.dtype
+
+
+def test_the_same_data_give_the_same_bytes_and_a_file_is_replaced(tmp_path):
+    data = arrays(X, LABELS)
+    for name in ("a.h5", "b.h5", "b.h5"):
+        write_hdf5(tmp_path / name, data)
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+    assert sorted(os.listdir(tmp_path)) == ["a.h5", "b.h5"]
+
+
+# --- what is wrong with a file
+
+
+def test_a_missing_key_says_which_there_are(make):
+    path = make(images=X, labels=LABELS)
+    fails(path, "there is no 'xdata'", "holds 'images', 'labels'")
+    fails(path, "there is no 'ydata'", inputs="images")
+    fails(make(), "holds nothing")
+
+
+WRONG = {
+    "different lengths": ({"xdata": X, "ydata": LABELS[:5]}, ["'xdata' has 6 rows (shape (6, 4))", "'ydata' has 5"]),
+    "in columns": ({"xdata": X.T, "ydata": LABELS}, ["4 rows", "6 (shape (6,))", "in its columns? Transpose it"]),
+    "a number": ({"xdata": X, "ydata": 3}, ["'ydata' has shape ()", "one row a sample"]),
+    "nothing": ({"xdata": h5py.Empty("f4"), "ydata": LABELS}, ["'xdata' has shape none"]),
+    "no rows": ({"xdata": X[:0], "ydata": LABELS[:0]}, ["'xdata' has shape (0, 4)", "at least one"]),
+    "words": ({"xdata": X, "ydata": np.array([b"a"] * 6)}, ["'ydata' has dtype |S1", "real numbers"]),
+    "text": ({"xdata": X, "ydata": ["a"] * 6}, ["'ydata' has dtype object", "real numbers"]),
+    "complex": ({"xdata": X.astype(complex), "ydata": LABELS}, ["'xdata' has dtype complex128"]),
+    "a table": ({"xdata": np.zeros(6, "f4,i4"), "ydata": LABELS}, ["'xdata' has dtype [('f0'"]),
+    "a group": ({"xdata/images": X, "ydata": LABELS}, ["'xdata' is no array, but a group that holds 'xdata/images'"]),
+    "NaN": (
+        {"xdata": np.where(np.isclose(X, 0.9), np.nan, X), "ydata": LABELS},
+        ["'xdata' has 1 of 24 values", "row 2, column 1"],
+    ),
+    "infinite targets": ({"xdata": X, "ydata": [np.inf] * 6}, ["'ydata' has 6 of 6 values"]),
+    "negative labels": ({"xdata": X, "ydata": LABELS - 1}, ["'ydata': 2 of 6 labels are outside"]),
+    "a column of labels": ({"xdata": X, "ydata": LABELS[:, None]}, ["'ydata': int64 of shape (6, 1)"]),
+    "no one-hot rows": ({"xdata": X, "ydata": np.ones((6, 3), int)}, ["nor one-hot rows"]),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_contents_that_cannot_be_trained_on(case, make):
+    contents, words = WRONG[case]
+    fails(make(**contents), *words)
+
+
+def test_a_missing_file_a_folder_and_a_pipe(tmp_path):
+    fails(tmp_path / "missing.h5", "there is no such file")
+    fails(tmp_path, "no regular file")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        fails(tmp_path / "pipe", "no regular file")
+
+
+@pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html>" * 100, b"\x89HDF", b"PK\x03\x04" + bytes(2000)])
+def test_what_is_no_hdf5_file(content, tmp_path):
+    (tmp_path / "a.h5").write_bytes(content)
+    fails(tmp_path / "a.h5", "expected an HDF5 file", "another format")
+
+
+@pytest.mark.parametrize("share", [0.999, 0.5, 0.1])
+def test_a_truncated_file(share, tmp_path):
+    path = tmp_path / "a.h5"
+    write_hdf5(path, arrays(np.random.default_rng(0).normal(size=(500, 20)), np.arange(500) % 3))
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    fails(path, "truncated", "get the file again")
+
+
+def test_a_hole_in_the_numbers_is_found_by_their_checksum(tmp_path):
+    path = tmp_path / "a.h5"
+    write_hdf5(path, arrays(np.random.default_rng(0).normal(size=(500, 20)), np.arange(500) % 3))
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.write_bytes(content[:middle] + bytes(50) + content[middle + 50 :])
+    fails(path, "damaged", "get the file again")
+
+
+def test_an_array_that_is_larger_than_allowed_is_not_read(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("xdata", (2**40, 784), "f8", chunks=(1000, 784))  # promised, but not on the disk
+        file["ydata"] = LABELS
+    fails(tmp_path / "a.h5", "'xdata' is float64", "bytes", "more than the limit of 2,147,483,648")
+
+
+def test_numbers_in_another_file_are_not_followed(make, tmp_path):
+    other = make(xdata=X, ydata=LABELS)
+    path = tmp_path / "links.h5"
+    layout = h5py.VirtualLayout((6, 4), "f4")
+    layout[:] = h5py.VirtualSource(other, "xdata", (6, 4))
+    (tmp_path / "raw").write_bytes(bytes(96))
+    with h5py.File(path, "w") as file:
+        file["ydata"] = LABELS
+        file["link"] = h5py.ExternalLink(str(other), "xdata")
+        file["whole"] = h5py.ExternalLink(str(other), "/")
+        file["soft"] = h5py.SoftLink("/link")
+        file["nowhere"] = h5py.SoftLink("/missing")
+        file.create_virtual_dataset("virtual", layout)
+        file.create_dataset("external", (6, 4), "f4", external=[(str(tmp_path / "raw"), 0, 96)])
+    for key in ("link", "whole/xdata", "soft", "virtual", "external"):
+        fails(path, f"'{key}'", "lie in another file", inputs=key)
+    fails(path, "damaged", "not found", inputs="nowhere")
+
+
+# --- what is wrong with writing
+
+
+def test_a_place_that_cannot_be_written_to(tmp_path):
+    with pytest.raises(DataError, match=r"missing.a\.h5 could not be written \(No such file or directory\)"):
+        write_hdf5(tmp_path / "missing" / "a.h5", arrays(X, LABELS))
+
+
+def test_a_disk_that_is_full_leaves_the_old_file_alone(tmp_path, monkeypatch):
+    write_hdf5(tmp_path / "a.h5", arrays(X, LABELS))
+    before = (tmp_path / "a.h5").read_bytes()
+
+    def full(*_):
+        raise OSError(28, "Can't write data")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(DataError, match="No space left on device"):
+        write_hdf5(tmp_path / "a.h5", arrays(X + 1, LABELS))
+    assert os.listdir(tmp_path) == ["a.h5"]
+    assert (tmp_path / "a.h5").read_bytes() == before
+
+
+def test_two_arrays_need_two_keys(tmp_path):
+    with pytest.raises(DataError, match="two keys, but both are 'x'"):
+        write_hdf5(tmp_path / "a.h5", arrays(X, LABELS), "x", "x")
+
+
+def test_labels_that_are_none_are_not_written(tmp_path):
+    with pytest.raises(DataError, match="one_hot: 2 of 6 labels"):
+        write_hdf5(tmp_path / "a.h5", Dataset(X, LABELS, classes=2))
+    assert os.listdir(tmp_path) == []
+
+
+def test_without_h5py_the_error_says_how_to_install_it(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(ChainruleError, match=r'pip install "chainrule\[lab\]"'):
+        read_hdf5(tmp_path / "a.h5")
+
+
+# --- MNIST by way of two files
+
+
+@pytest.fixture(scope="module")
+def folder(blank, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hdf5")
+    mnist_hdf5(folder, data_dir=blank)
+    return folder
+
+
+def test_mnist_is_divided_as_its_report_does_and_scaled_as_the_file_is(folder, blank):
+    mnist, direct = mnist_hdf5(folder, data_dir=blank), load("mnist", "usc-ee541", data_dir=blank)
+    assert sorted(os.listdir(folder)) == ["mnist_testdata.hdf5", "mnist_traindata.hdf5"]
+    for ours, theirs in ((mnist.train, direct.train), (mnist.validation, direct.validation)):
+        np.testing.assert_array_equal(ours.features(), theirs.features())
+        np.testing.assert_array_equal(ours.targets, theirs.targets)
+        assert (ours.name, ours.classes, ours.image_shape) == (theirs.name, 10, (28, 28))
+        assert (ours.inputs.dtype, ours.scale, ours.inputs.base is not None) == (np.float32, 1, True)
+    assert (len(mnist.train), len(mnist.validation), len(mnist.test)) == (50_000, 10_000, 10_000)
+    with pytest.raises(SealedError, match="final=True"):
+        mnist.test.open()
+
+
+def test_the_final_run_has_all_images_and_opens_the_test_set(folder, blank):
+    mnist = mnist_hdf5(folder, final=True, data_dir=blank)
+    assert (len(mnist.train), mnist.validation, len(mnist.test.open())) == (60_000, None, 10_000)
+
+
+def test_files_of_other_data_are_not_taken(tmp_path, blank):
+    write_hdf5(tmp_path / "mnist_traindata.hdf5", arrays(np.zeros((60_000, 1)), np.arange(60_000) % 10))
+    with pytest.raises(DataError, match=r"mnist_traindata\.hdf5: the file does not hold .* remove it"):
+        mnist_hdf5(tmp_path, data_dir=blank)
