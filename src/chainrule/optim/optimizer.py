@@ -1,5 +1,6 @@
-"""Optimisers: how parameters follow their gradients."""
+"""`Optimizer`: what all optimisers share. How parameters follow their gradients is said in files of their own."""
 
+import inspect
 import math
 from collections.abc import Iterable
 from numbers import Real
@@ -10,18 +11,22 @@ import numpy as np
 from chainrule.engine import Tensor
 from chainrule.errors import ChainruleError
 
+Array = np.ndarray[Any, Any]
+
 
 class Optimizer:
-    """The base of all optimisers.
+    """The base of all optimisers. A subclass gives `_step`, and names the arrays that it remembers with `_remember`.
 
     Parameters
     ----------
     parameters : iterable of Parameter
     lr : float
         The learning rate, positive; it may be changed between steps.
+    weight_decay : float
+        λ ≥ 0: the gradient becomes g + λ p, which is that of the loss plus λ/2 ‖p‖². `grad` itself is left alone.
     """
 
-    def __init__(self, parameters: Iterable[Tensor], lr: float) -> None:
+    def __init__(self, parameters: Iterable[Tensor], lr: float, weight_decay: float = 0.0) -> None:
         self.parameters = list(parameters) if isinstance(parameters, Iterable) else [parameters]
         for p in self.parameters:
             if not (isinstance(p, Tensor) and p.requires_grad and p.source is None):
@@ -35,8 +40,20 @@ class Optimizer:
             raise ChainruleError(
                 f"{type(self).__name__} was given the same parameter twice; it would be updated twice."
             )
-        self.lr = positive("lr", lr)
+        self.lr = lr
+        self.weight_decay = self._number("weight_decay", weight_decay)
+        self._state: dict[str, Array] = {}
         self._update = [np.empty_like(p.value) for p in self.parameters]
+        self._decayed = [np.empty_like(p.value) for p in self.parameters] if self.weight_decay else []
+
+    @property
+    def lr(self) -> float:
+        """The learning rate, as a plain float: with one of NumPy's, float32 steps would be computed in float64."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self._lr = positive("lr", value)
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -46,15 +63,32 @@ class Optimizer:
     def step(self) -> None:
         """Change every parameter that has a gradient."""
         for i, p in enumerate(self.parameters):
-            if p.grad is not None:
-                self._step(i, p, p.grad, self._update[i])
+            g = p.grad
+            if g is not None:
+                if self._decayed:
+                    g = np.multiply(p.value, self.weight_decay, out=self._decayed[i])
+                    g += p.grad
+                self._step(i, p, g, self._update[i])
 
-    def _step(self, i: int, p: Tensor, g: np.ndarray[Any, Any], update: np.ndarray[Any, Any]) -> None:
+    def _step(self, i: int, p: Tensor, g: Array, update: Array) -> None:
+        """Change the i-th parameter by its gradient; `update` is an array to compute in. Neither p nor g is written."""
         raise TypeError(f"{type(self).__name__} has no rule: give it a method `_step`.")
 
+    def _remember(self, name: str) -> list[Array]:
+        """Zeros in the shape of each parameter, which the state holds under this name."""
+        arrays = [np.zeros_like(p.value) for p in self.parameters]
+        self._state.update({f"{name}.{i}": a for i, a in enumerate(arrays)})
+        return arrays
+
+    def _count(self) -> list[Array]:
+        """How many steps each parameter has made: integers of shape (), which the state holds."""
+        counts = [np.zeros((), np.int64) for _ in self.parameters]
+        self._state.update({f"steps.{i}": n for i, n in enumerate(counts)})
+        return counts
+
     def state_dict(self) -> dict[str, Any]:
-        """What must be kept to go on later: the learning rate, and arrays by name."""
-        return {"lr": self.lr}
+        """What must be kept to go on later to the same bits: the learning rate, and copies of the arrays by name."""
+        return {"lr": self.lr, **{name: array.copy() for name, array in self._state.items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave, from an optimiser of the same kind with parameters of the same shapes.
@@ -64,54 +98,33 @@ class Optimizer:
         ChainruleError
             If the state is another optimiser's; nothing is changed then.
         """
-        own = self.state_dict()
+        own: dict[str, Any] = {"lr": self.lr, **self._state}
         for name in {**own, **state}:
             if name not in own or name not in state or np.shape(own[name]) != np.shape(state[name]):
                 raise ChainruleError(f"load_state_dict: '{name}' does not fit the state of {self!r}.")
-        self.lr = positive("lr", state["lr"])
+        try:
+            arrays = {name: np.asarray(state[name], array.dtype) for name, array in self._state.items()}
+        except (TypeError, ValueError):
+            raise ChainruleError(f"load_state_dict: the state of {self!r} is made of arrays of numbers.") from None
+        self.lr = state["lr"]
+        for name, array in arrays.items():
+            np.copyto(self._state[name], array)
 
-
-class SGD(Optimizer):
-    """Stochastic gradient descent, with momentum if wanted: v ← μ v + g, p ← p - lr · v. [Polyak 1964]
-
-    Parameters
-    ----------
-    parameters : iterable of Parameter
-    lr : float
-    momentum : float
-        μ in [0, 1).
-    """
-
-    def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.0) -> None:
-        super().__init__(parameters, lr)
-        self.momentum = number(momentum)
-        if not 0 <= self.momentum < 1:
-            raise ChainruleError(f"SGD: momentum is {momentum!r}; expected a number in [0, 1).")
-        self._velocity = [np.zeros_like(p.value) for p in self.parameters] if self.momentum else []
-
-    def _step(self, i: int, p: Tensor, g: np.ndarray[Any, Any], update: np.ndarray[Any, Any]) -> None:
-        if self.momentum:
-            v = self._velocity[i]
-            v *= self.momentum
-            v += g
-            g = v
-        np.multiply(g, float(self.lr), out=update)  # a schedule may have set one of NumPy's floats
-        p.subtract_(update)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"lr": self.lr, **{f"velocity.{i}": v.copy() for i, v in enumerate(self._velocity)}}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        for i, v in enumerate(self._velocity):
-            np.copyto(v, state[f"velocity.{i}"])
+    def _number(self, name: str, value: Any, below: float = math.inf) -> float:
+        """An option as a float, if it is a number in [0, below)."""
+        if not 0 <= number(value) < below:
+            kind = "a number that is not negative" if below == math.inf else f"a number in [0, {below:g})"
+            raise ChainruleError(f"{type(self).__name__}: {name} is {value!r}; expected {kind}.")
+        return number(value)
 
     def __repr__(self) -> str:
-        return f"SGD(lr={self.lr}" + (f", momentum={self.momentum})" if self.momentum else ")")
+        options = inspect.signature(type(self)).parameters.items()
+        shown = [name for name, option in options if name == "lr" or getattr(self, name, None) != option.default]
+        return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)}' for n in shown if n != 'parameters')})"
 
 
 def number(value: Any) -> float:
-    """The value as a float (with one of NumPy's, float32 steps would be computed in float64); NaN if it is none."""
+    """The value as a float; NaN if it is no number."""
     return float(value) if isinstance(value, Real) else math.nan
 
 

@@ -1,0 +1,67 @@
+"""Gradient clipping: gradients that are too large are made smaller before an optimiser follows them."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from chainrule.engine import Tensor
+from chainrule.optim.optimizer import positive
+
+
+def clip_norm(parameters: Iterable[Tensor], limit: float) -> float:
+    """Scale all gradients, in place, so that their norm is at most `limit`. [Pascanu et al. 2013, algorithm 1]
+
+    The norm ‖g‖ is that of all gradients taken as one vector, so the direction of the step is kept. Each is multiplied
+    by min(1, limit / (‖g‖ + 1e-6)), as PyTorch's `clip_grad_norm_` does.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        Those without a gradient are passed over.
+    limit : float
+        Positive.
+
+    Returns
+    -------
+    float
+        The norm before. If it is not finite, the gradients are left as they are: there is no scale that mends them.
+    """
+    limit = positive("clip_norm: limit", limit)
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    total = math.hypot(*(norm(g) for g in gradients))
+    scale = limit / (total + 1e-6)
+    if math.isfinite(total) and scale < 1:
+        for g in gradients:
+            g *= scale
+    return total
+
+
+def clip_value(parameters: Iterable[Tensor], limit: float) -> None:
+    """Clip each element of the gradients, in place, to [-limit, limit].
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        Those without a gradient are passed over.
+    limit : float
+        Positive.
+    """
+    limit = positive("clip_value: limit", limit)
+    for p in parameters:
+        if p.grad is not None:
+            np.clip(p.grad, -limit, limit, out=p.grad)
+
+
+def norm(g: np.ndarray[Any, Any]) -> float:
+    """‖g‖ = √Σ g², also where a square would be too large or too small for the dtype."""
+    with np.errstate(all="ignore"):
+        square = float(np.vdot(g, g))
+        if 1e-30 < square < math.inf:
+            return math.sqrt(square)
+        largest = float(np.abs(g).max(initial=0))
+        if not 0 < largest < math.inf:
+            return largest
+        scaled = g.astype(np.float64) / largest
+        return largest * math.sqrt(float(np.vdot(scaled, scaled)))

@@ -1,0 +1,239 @@
+"""Learning-rate schedules: the learning rate of an epoch, from the base rate. A schedule is data and remembers nothing.
+
+`schedule(epoch, lr)` gives the rate with which the epoch (from 1) is trained; "after epoch 20" therefore means from
+epoch 21 on. The Trainer takes one as `schedule=`; any function of epoch and base rate will do in its place.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import ChainruleError
+from chainrule.optim.optimizer import number
+from chainrule.optim.watch import Watch, check_patience, rises
+
+
+class Schedule:
+    """The base of all schedules.
+
+    Attributes
+    ----------
+    needs : int
+        The fewest epochs in which all of it takes place; a fit that is shorter is refused.
+    watches : str or None
+        The score, by its name in the history, that is to be given as `scores`: one number for each time that it was
+        taken so far.
+    """
+
+    needs: int = 1
+    watches: str | None = None
+
+    def __call__(self, epoch: int, lr: float, scores: Sequence[float] = ()) -> float:
+        """The learning rate of an epoch (from 1), from the base rate."""
+        raise TypeError(f"{type(self).__name__} has no rule: give it a method `__call__`.")
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """The base rate, always."""
+
+    def __call__(self, epoch: int, lr: float, scores: Sequence[float] = ()) -> float:
+        return lr
+
+
+@dataclass(frozen=True)
+class Step(Schedule):
+    """lr · factor^⌊(epoch - 1) / every⌋: once again smaller after every so many epochs.
+
+    Parameters
+    ----------
+    every : int
+    factor : float
+        Positive.
+    """
+
+    every: int
+    factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        _whole(self, "every")
+        _positive(self, "factor")
+
+    @property
+    def needs(self) -> int:  # type: ignore[override]
+        return self.every + 1
+
+    def __call__(self, epoch: int, lr: float, scores: Sequence[float] = ()) -> float:
+        return lr * self.factor ** ((epoch - 1) // self.every)
+
+
+@dataclass(frozen=True)
+class MultiStep(Schedule):
+    """lr · factor^(how many milestones are less than the epoch): once again smaller after each of these epochs.
+
+    Parameters
+    ----------
+    milestones : sequence of int
+        Rising. None at all gives the base rate.
+    factor : float
+        Positive.
+    """
+
+    milestones: Sequence[int]
+    factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "milestones", tuple(self.milestones))
+        for i, milestone in enumerate(self.milestones):
+            before = self.milestones[i - 1] if i else 0
+            if not isinstance(milestone, (int, np.integer)) or milestone <= before:
+                raise ChainruleError(f"{self}: the milestones must be whole numbers, at least 1, and rise.")
+        _positive(self, "factor")
+
+    @property
+    def needs(self) -> int:  # type: ignore[override]
+        return max(self.milestones, default=0) + 1
+
+    def __call__(self, epoch: int, lr: float, scores: Sequence[float] = ()) -> float:
+        return lr * self.factor ** sum(milestone < epoch for milestone in self.milestones)
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """From lr in epoch 1 down to `minimum` after `epochs`, as half a cosine. [Loshchilov and Hutter 2017, equation 5]
+
+    minimum + (lr - minimum) · (1 + cos(π (epoch - 1) / epochs)) / 2. Afterwards the rate stays at `minimum`; a Trainer
+    refuses to train with a rate of 0, so either `epochs` is the length of the fit or `minimum` is positive.
+
+    Parameters
+    ----------
+    epochs : int
+    minimum : float
+        Not negative.
+    """
+
+    epochs: int
+    minimum: float = 0.0
+
+    def __post_init__(self) -> None:
+        _whole(self, "epochs")
+        _not_negative(self, "minimum")
+
+    @property
+    def needs(self) -> int:  # type: ignore[override]
+        return self.epochs
+
+    def __call__(self, epoch: int, lr: float, scores: Sequence[float] = ()) -> float:
+        if epoch > self.epochs:
+            return self.minimum
+        return self.minimum + (lr - self.minimum) * (1 + math.cos(math.pi * (epoch - 1) / self.epochs)) / 2
+
+
+@dataclass(frozen=True)
+class WarmUp(Schedule):
+    """Up to the base rate in equal steps, then another schedule, whose epochs are counted from there.
+
+    lr · (start + (1 - start) · (epoch - 1) / epochs) in the first `epochs`. [Goyal et al. 2017, section 2.2]
+
+    Parameters
+    ----------
+    epochs : int
+    start : float
+        With which part of the base rate to begin, in (0, 1].
+    then : Schedule
+        Scores that it watches are given to it from the first epoch on.
+    """
+
+    epochs: int
+    start: float = 1 / 3
+    then: Schedule = Constant()
+
+    def __post_init__(self) -> None:
+        _whole(self, "epochs")
+        if not 0 < number(self.start) <= 1:
+            raise ChainruleError(f"{self}: start is {self.start!r}; expected a number in (0, 1].")
+        if not isinstance(self.then, Schedule):
+            raise ChainruleError(f"{self}: then is {self.then!r}; expected a schedule such as Cosine(epochs=50).")
+
+    @property
+    def needs(self) -> int:  # type: ignore[override]
+        return self.epochs + self.then.needs
+
+    @property
+    def watches(self) -> str | None:  # type: ignore[override]
+        return self.then.watches
+
+    def __call__(self, epoch: int, lr: float, scores: Sequence[float] = ()) -> float:
+        if epoch > self.epochs:
+            return self.then(epoch - self.epochs, lr, scores)
+        return lr * (self.start + (1 - self.start) * (epoch - 1) / self.epochs)
+
+
+@dataclass(frozen=True)
+class ReduceOnPlateau(Schedule):
+    """The rate times `factor` whenever a score has not improved for `patience` scores in a row.
+
+    The whole history of the score is gone through again for each epoch, so there is no state to save.
+
+    Parameters
+    ----------
+    monitor : str
+        A score by its name in the history, such as `"validation_loss"`.
+    factor : float
+        In (0, 1).
+    patience : int
+        At least 1. (PyTorch's `ReduceLROnPlateau(patience=p)` waits for one more: p + 1 scores.)
+    min_delta : float
+        A score counts as better if it is so by more than this.
+    minimum : float
+        The rate is never reduced below this.
+    mode : {"min", "max"}, optional
+        Whether smaller or larger is better; only needed where the name does not end in loss, error or accuracy.
+    """
+
+    monitor: str = "validation_loss"
+    factor: float = 0.1
+    patience: int = 10
+    min_delta: float = 0.0
+    minimum: float = 0.0
+    mode: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < number(self.factor) < 1:
+            raise ChainruleError(f"{self}: factor is {self.factor!r}; expected a number in (0, 1).")
+        check_patience(str(self), self.patience, self.min_delta)
+        _not_negative(self, "minimum")
+        rises(str(self), self.monitor, self.mode)
+
+    @property
+    def watches(self) -> str:  # type: ignore[override]
+        return self.monitor
+
+    def __call__(self, epoch: int, lr: float, scores: Sequence[float] = ()) -> float:
+        watch = Watch(rises(str(self), self.monitor, self.mode), self.min_delta)
+        for score in scores:
+            watch.see(score)
+            if watch.waited == self.patience:
+                lr, watch.waited = max(lr * self.factor, min(lr, self.minimum)), 0
+        return lr
+
+
+def _whole(schedule: Schedule, name: str) -> None:
+    value: Any = getattr(schedule, name)
+    if not isinstance(value, (int, np.integer)) or value < 1:
+        raise ChainruleError(f"{schedule}: {name} is {value!r}; expected a whole number of epochs, at least 1.")
+
+
+def _positive(schedule: Schedule, name: str) -> None:
+    value: Any = getattr(schedule, name)
+    if not 0 < number(value) < math.inf:
+        raise ChainruleError(f"{schedule}: {name} is {value!r}; expected a positive number.")
+
+
+def _not_negative(schedule: Schedule, name: str) -> None:
+    value: Any = getattr(schedule, name)
+    if not 0 <= number(value) < math.inf:
+        raise ChainruleError(f"{schedule}: {name} is {value!r}; expected a number that is not negative.")
