@@ -1,6 +1,7 @@
 """The matrix product, and what NumPy makes of it: dot, outer, and their kin, by composition."""
 
 import math as scalar
+from typing import Any
 
 import numpy as np
 
@@ -54,8 +55,9 @@ class Matmul(Product):
 @answers(np.matmul)
 def matmul(a: Array, b: Array) -> Array:
     """The product `a @ b`; a vector stands for a row on the left and for a column on the right, as in NumPy."""
-    if a.ndim == 0 or b.ndim == 0:
-        raise ShapeError(f"matmul of {show(a.shape)} and {show(b.shape)}: for a number, write `*`.")
+    a, b = _array(a), _array(b)
+    if _is_number(a) or _is_number(b):
+        raise ShapeError("matmul of a number: write `*` for it.")
     rows, columns = a.ndim == 1, b.ndim == 1
     if not rows and not columns:
         return Matmul.apply(a, b)
@@ -74,7 +76,8 @@ def matmul(a: Array, b: Array) -> Array:
 @answers(np.dot)
 def dot(a: Array, b: Array) -> Array:
     """NumPy's dot for up to two axes: the product of numbers, vectors and matrices."""
-    if a.ndim == 0 or b.ndim == 0:
+    a, b = _array(a), _array(b)
+    if _is_number(a) or _is_number(b):
         return a * b
     if a.ndim > 2 or b.ndim > 2:
         raise ShapeError(f"dot of {show(a.shape)} and {show(b.shape)}: for more than two axes, write `@`.")
@@ -84,10 +87,20 @@ def dot(a: Array, b: Array) -> Array:
 @answers(np.inner)
 def inner(a: Array, b: Array) -> Array:
     """The sums of products over the last axes of `a` and `b` (up to two axes)."""
-    return dot(a, b if b.ndim < 2 else b.mT)
+    b = _array(b)
+    return dot(a, b if _is_number(b) or b.ndim < 2 else b.mT)
 
 
 @answers(np.outer)
 def outer(a: Array, b: Array) -> Array:
     """All products of an element of `a` and an element of `b`, both flattened."""
-    return a.reshape(-1, 1) * b.reshape(1, -1)
+    return _array(a).reshape(-1, 1) * _array(b).reshape(1, -1)
+
+
+def _array(x: Any) -> Any:
+    """A list as an array; a number stays one, so that it does not decide the dtype."""
+    return np.asarray(x) if isinstance(x, (list, tuple)) else x
+
+
+def _is_number(x: Any) -> bool:
+    return getattr(x, "ndim", 0) == 0
