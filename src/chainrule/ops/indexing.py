@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import ShapeError, TraceError, user_line
+from chainrule.errors import DataError, ShapeError, TraceError, user_line
 from chainrule.ops import dims
 from chainrule.ops.dims import Dim, Shape, Size, show
 from chainrule.ops.families import Structural
@@ -80,7 +80,10 @@ class ScatterAdd(Structural):
 
 
 class Onehot(Op):
-    """Rows of zeros with a one at each label: integer labels (...) to (..., classes). It has no derivative."""
+    """Rows of zeros with a one at each label: integer labels (...) to (..., classes), as np.eye(classes)[labels].
+
+    It has no derivative.
+    """
 
     no_gradient = True
     math = r"\operatorname{onehot}({labels})"
@@ -95,7 +98,15 @@ class Onehot(Op):
         return dtype
 
     def forward(labels, *, classes, dtype):
-        return (labels[..., None] == np.arange(classes)).astype(dtype)
+        rows = np.zeros((labels.size, classes), dtype)
+        try:
+            rows[np.arange(labels.size), labels.reshape(-1)] = 1
+        except IndexError:
+            raise DataError(
+                f"onehot of {classes} classes was given labels from {labels.min()} to {labels.max()}; expected 0 to "
+                f"{classes - 1} (or negative ones, counted from the end)."
+            ) from None
+        return rows.reshape(*labels.shape, classes)
 
     def shape(labels, classes, dtype):
         return (*labels, classes)
@@ -134,7 +145,8 @@ def _sliced(part: slice, size: Size) -> Size:
     parts = (part.start, part.stop, part.step)
     if isinstance(size, int) and not any(isinstance(p, Dim) for p in parts):
         return len(range(*part.indices(size)))
-    start, stop = part.start or 0, size if part.stop is None else part.stop
+    start = 0 if part.start is None else part.start
+    stop = size if part.stop is None else part.stop
     if part.step in (None, 1):
         start = start if isinstance(start, Dim) or start >= 0 else size + start
         stop = stop if isinstance(stop, Dim) or stop >= 0 else size + stop
@@ -150,12 +162,14 @@ def _sliced(part: slice, size: Size) -> Size:
 
 def getitem(x: Array, index: Any) -> Array:
     """`x[index]` with ints, slices, None, Ellipsis, and arrays of ints or bools, with NumPy's meaning."""
-    parts = list(index) if isinstance(index, tuple) else [index]
-    parts = [part for given in parts for part in _integers(given)]
+    given = list(index) if isinstance(index, tuple) else [index]
+    found = [_integers(part) for part in given]
+    parts = [part for each in found for part in each]
     count = sum(part is not None and part is not Ellipsis for part in parts)
     dots = [i for i, part in enumerate(parts) if part is Ellipsis]
     if len(dots) > 1 or count > x.ndim:
         raise ShapeError(f"an index of {count} parts does not fit an array of shape {show(x.shape)}.")
+    _check_masks(x.shape, given, found, x.ndim - count)
     at = dots[0] if dots else len(parts)
     parts[at : at + 1] = [slice(None)] * (x.ndim - count)
     if any(part is None for part in parts):  # new axes first, so that every part of the index names an axis
@@ -175,19 +189,47 @@ def _integers(part: Any) -> list[Any]:
         raise ShapeError("indexing with True or False is not supported; write x[None] for a new axis.")
     if isinstance(part, (int, np.integer)):
         return [int(part)]
-    array = part if isinstance(part, Value) else np.asarray(part)
-    if array.dtype.kind == "b":
-        if isinstance(array, Value):
-            array = getattr(array, "value", array)
-            if isinstance(array, Value):
-                raise TraceError(
-                    f"{user_line()}: the size of x[mask] depends on values, so it cannot be recorded; write "
-                    "np.where(mask, x, 0)."
-                )
-        return list(np.nonzero(array))
+    mask = _mask(part)
+    if mask is not None:
+        return list(np.nonzero(mask))
+    array = part if isinstance(part, Value) else np.asarray(part, int if _is_empty(part) else None)
     if array.dtype.kind not in "iu":
         raise ShapeError(f"an index must be of ints or bools, not {array.dtype}.")
     return [array]
+
+
+def _is_empty(part: Any) -> bool:
+    return isinstance(part, list) and not part
+
+
+def _mask(part: Any) -> Any:
+    """The array behind a part of an index that is of bools; None for every other part."""
+    if part is None or part is Ellipsis or isinstance(part, (int, slice, Dim)):
+        return None
+    array: Any = part if isinstance(part, Value) else np.asarray(part)
+    if array.dtype.kind != "b":
+        return None
+    while isinstance(array, Value):  # a mask computed within a derivative is the value of a value
+        array = getattr(array, "value", None)
+    if array is None:
+        raise TraceError(
+            f"{user_line()}: the size of x[mask] depends on values, so it cannot be recorded; write "
+            "np.where(mask, x, 0)."
+        )
+    return array
+
+
+def _check_masks(x: Shape, given: list[Any], found: list[list[Any]], unnamed: int) -> None:
+    """A mask has the sizes of the axes that it is for: NumPy's nonzero, which replaces it, would not notice."""
+    axis = 0
+    for part, each in zip(given, found, strict=True):
+        mask = _mask(part)
+        if mask is not None and not dims.same_shape(mask.shape, x[axis : axis + mask.ndim]):
+            raise ShapeError(
+                f"a mask of shape {show(mask.shape)} does not fit the axes {show(x[axis : axis + mask.ndim])} of an "
+                f"array of shape {show(x)}."
+            )
+        axis += unnamed if part is Ellipsis else sum(p is not None for p in each)
 
 
 def scatter_add(x: Array, index: Any, shape: Shape) -> Array:
@@ -209,5 +251,6 @@ def take_along_axis(x: Array, indices: Array, axis: int) -> Array:
     axis %= x.ndim
     moved = x if axis == x.ndim - 1 else x.swapaxes(axis, -1)
     chosen = indices if axis == x.ndim - 1 else indices.swapaxes(axis, -1)
-    picked = (moved.reshape((*moved.shape[:-1], 1, moved.shape[-1])) * onehot(chosen, moved.shape[-1], x.dtype)).sum(-1)
+    rows = moved.reshape((*moved.shape[:-1], 1, moved.shape[-1]))
+    picked = np.where(onehot(chosen, moved.shape[-1], bool), rows, 0).sum(-1)  # a product would be NaN beside infinity
     return picked if axis == x.ndim - 1 else picked.swapaxes(axis, -1)
