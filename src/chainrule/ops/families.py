@@ -78,6 +78,13 @@ def axes(axis: Any, ndim: int, op: str) -> Axes:
     return found
 
 
+def one_axis(axis: Any, ndim: int, op: str) -> int:
+    """`axis` as a non-negative int; None and tuples are refused where they would mean something else."""
+    if not isinstance(axis, (int, np.integer)):
+        raise ShapeError(f"{op}: expected one axis, an int, found {axis!r}.")
+    return axes(int(axis), ndim, op)[0]
+
+
 def expand(g: Array, axis: Axes, keepdims: bool) -> Array:
     """A reduced array with its reduced axes put back, of size 1."""
     if keepdims or not axis:

@@ -9,7 +9,7 @@ import numpy as np
 from chainrule.errors import DataError, ShapeError
 from chainrule.ops import dims
 from chainrule.ops.dims import show
-from chainrule.ops.families import Rowwise, axes
+from chainrule.ops.families import Rowwise, one_axis
 from chainrule.ops.indexing import Onehot
 from chainrule.ops.op import Array, Op, Value, example
 
@@ -135,12 +135,12 @@ def _check_labels(targets: Array, classes: int) -> None:
 
 def softmax(x: Array, axis: int = -1) -> Array:
     """e^x / Σ e^x along `axis`."""
-    return Softmax.apply(x, axis=axes(axis, x.ndim, "softmax")[0])
+    return Softmax.apply(x, axis=one_axis(axis, x.ndim, "softmax"))
 
 
 def log_softmax(x: Array, axis: int = -1) -> Array:
     """ln softmax(x) along `axis`."""
-    return LogSoftmax.apply(x, axis=axes(axis, x.ndim, "log_softmax")[0])
+    return LogSoftmax.apply(x, axis=one_axis(axis, x.ndim, "log_softmax"))
 
 
 REDUCTIONS = ("mean", "sum", "mean_entries", "none")

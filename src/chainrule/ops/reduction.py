@@ -5,7 +5,7 @@ import math as scalar
 import numpy as np
 
 from chainrule.ops import dims
-from chainrule.ops.families import Reduction, Rowwise, axes, expand
+from chainrule.ops.families import Reduction, Rowwise, axes, expand, one_axis
 from chainrule.ops.op import Array, answers, example
 
 __all__ = ["argmax", "cumsum", "logsumexp", "max", "mean", "min", "normalize", "std", "sum", "var"]
@@ -77,6 +77,14 @@ class Max(Reduction):
         return expand(g, axis, keepdims) * largest / largest.sum(axis=axis, keepdims=True)
 
 
+class Min(Max):
+    """The smallest element along axes. Where several are smallest, the derivative is shared among them equally."""
+
+    code = "{x}.min(axis={axis}, keepdims={keepdims})"
+    math = r"\min {x}"
+    reference = _along(min)
+
+
 class Logsumexp(Reduction):
     """ln Σ e^x along axes, with the largest element taken out of the sum so that nothing overflows."""
 
@@ -142,7 +150,7 @@ def max(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = Fa
 @answers(np.min)
 def min(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
     """The smallest element of `x` along `axis` (all axes by default)."""
-    return -max(-x, axis, keepdims)
+    return Min.apply(x, axis=axes(axis, x.ndim, "min"), keepdims=bool(keepdims))
 
 
 @answers(np.var)
@@ -164,7 +172,7 @@ def cumsum(x: Array, axis: int | None = None) -> Array:
     """The running sum of `x` along `axis`; of the flattened array by default."""
     if axis is None:
         return cumsum(x.reshape(-1), 0)
-    return Cumsum.apply(x, axis=axes(axis, x.ndim, "cumsum")[0])
+    return Cumsum.apply(x, axis=one_axis(axis, x.ndim, "cumsum"))
 
 
 def normalize(x: Array, axis: int = -1) -> Array:
@@ -183,4 +191,4 @@ def argmax(x: Array, axis: int | None = None, keepdims: bool = False) -> Array:
     if axis is None:
         flat = argmax(x.reshape(-1), 0)
         return flat.reshape((1,) * x.ndim) if keepdims else flat
-    return Argmax.apply(x, axis=axes(axis, x.ndim, "argmax"), keepdims=bool(keepdims))
+    return Argmax.apply(x, axis=(one_axis(axis, x.ndim, "argmax"),), keepdims=bool(keepdims))

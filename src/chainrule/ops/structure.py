@@ -7,7 +7,7 @@ import numpy as np
 from chainrule.errors import ShapeError
 from chainrule.ops import dims
 from chainrule.ops.dims import Shape, Size, show
-from chainrule.ops.families import Structural, axes
+from chainrule.ops.families import Structural, axes, one_axis
 from chainrule.ops.op import Array, answers, example
 
 __all__ = [
@@ -116,10 +116,15 @@ class SumTo(Structural):
 
 
 class Concatenate(Structural):
-    """Arrays one after another along an axis; their other sizes agree."""
+    """Arrays one after another along an axis; their other sizes agree. Integers among floats become floats."""
 
+    arithmetic = True
     math = r"\operatorname{concat}({x})"
     examples = (example((2, 3), (4, 3), axis=0), example((2, 1), (2, 3), (2, 2), axis=1), example((3,), axis=0))
+
+    @classmethod
+    def result_dtype(cls, inputs: Any, attributes: Any) -> np.dtype[Any]:
+        return np.result_type(*(x.dtype for x in inputs))
 
     def shape(*xs, axis):
         first = xs[0]
@@ -204,7 +209,10 @@ class Cast(Structural):
 def reshape(x: Array, shape: int | tuple[Size, ...]) -> Array:
     """`x` in another shape; one size may be -1 and is then found from the others."""
     shape = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
-    unknown = [i for i, size in enumerate(shape) if isinstance(size, int) and size == -1]
+    shape = tuple(int(size) if isinstance(size, np.integer) else size for size in shape)
+    unknown = [i for i, size in enumerate(shape) if isinstance(size, int) and size < 0]
+    if len(unknown) > 1 or any(shape[i] != -1 for i in unknown):
+        raise ShapeError(f"reshape: {show(shape)} is no shape; one size may be -1, no other may be negative.")
     if unknown:
         known = dims.size_of(shape[: unknown[0]] + shape[unknown[0] + 1 :])
         try:
@@ -269,12 +277,14 @@ def expand_dims(x: Array, axis: int | tuple[int, ...]) -> Array:
 
 
 @answers(np.concatenate)
-def concatenate(xs: Any, axis: int = 0) -> Array:
-    """The arrays `xs` one after another along `axis`."""
-    xs = list(xs)
+def concatenate(xs: Any, axis: int | None = 0) -> Array:
+    """The arrays `xs` one after another along `axis`; None flattens them first."""
+    xs = [x if hasattr(x, "shape") else np.asarray(x) for x in xs]
+    if axis is None:
+        xs, axis = [ravel(x) for x in xs], 0
     if not xs:
         raise ShapeError("concatenate: there is nothing to concatenate.")
-    return Concatenate.apply(*xs, axis=axes(axis, xs[0].ndim, "concatenate")[0])
+    return Concatenate.apply(*xs, axis=one_axis(axis, xs[0].ndim, "concatenate"))
 
 
 @answers(np.stack)
