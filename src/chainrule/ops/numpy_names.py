@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.ops import arithmetic, product, reduction, structure
+from chainrule.ops import arithmetic, control, product, reduction, structure
 from chainrule.ops.op import Array, Value, answers
 
 
@@ -47,8 +47,9 @@ def log10(x: Array) -> Array:
 
 @answers(np.logaddexp)
 def logaddexp(a: Array, b: Array) -> Array:
-    """ln(e^a + e^b), without overflow."""
-    return arithmetic.maximum(a, b) + arithmetic.log1p(arithmetic.exp(-arithmetic.abs(a - b)))
+    """ln(e^a + e^b), without overflow: the larger is taken out of the sum, whose derivative it does not change."""
+    largest = control.stop_gradient(arithmetic.maximum(a, b))
+    return largest + arithmetic.log(arithmetic.exp(a - largest) + arithmetic.exp(b - largest))
 
 
 @answers(np.tan)
@@ -59,8 +60,8 @@ def tan(x: Array) -> Array:
 
 @answers(np.sinh)
 def sinh(x: Array) -> Array:
-    """(e^x - e^-x) / 2."""
-    return (arithmetic.exp(x) - arithmetic.exp(-x)) / 2
+    """(e^x - e^-x) / 2 as tanh x cosh x, which keeps its precision near 0."""
+    return np.tanh(x) * cosh(x)
 
 
 @answers(np.cosh)
