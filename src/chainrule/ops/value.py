@@ -194,7 +194,9 @@ class NumpyValue(Value):
 
     def transpose(self, *order: Any) -> Any:
         """The value with its axes in another order."""
-        return structure.transpose(self, (order[0] if isinstance(order[0], tuple) else order) if order else None)
+        return structure.transpose(
+            self, order[0] if len(order) == 1 and not isinstance(order[0], int) else order or None
+        )
 
     def sum(self, axis: Any = None, keepdims: bool = False) -> Any:
         """The sum along axes."""
