@@ -218,6 +218,10 @@ class Tensor(NumpyValue):
         node.output = weakref.ref(tensor)
         return tensor
 
+    def lift(self, array: Any) -> Any:
+        """A constant beside the value: of the graph, if that is being recorded."""
+        return self._value.lift(array) if isinstance(self._value, Value) else array
+
     def backward(self, gradient: Any = None, retain_graph: bool = False) -> None:
         """Add the derivative of this Tensor to `grad` of every Tensor with `requires_grad` that it depends on.
 

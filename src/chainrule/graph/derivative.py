@@ -88,10 +88,12 @@ def _backward(
             if d is None:
                 continue
             gradients[x] = gradients[x] + d if x in gradients else d
-            variable = gradients[x].variable
-            if tracer.equations and variable is tracer.equations[-1].output and variable.name.startswith("v"):
-                tracer.rename(variable, f"d_{x.name}")
     tracer.rule = ""
+    unnamed = {e.output for e in tracer.equations[len(graph.equations) :]}
+    for v, d in gradients.items():  # only now, so that the name is that of the sum, not of its first part
+        if d.variable in unnamed:
+            unnamed.remove(d.variable)
+            tracer.rename(d.variable, f"d_{v.name}")
     return gradients
 
 
