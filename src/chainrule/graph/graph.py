@@ -110,7 +110,7 @@ class Graph:
         if len(given) != len(self.inputs):
             names = ", ".join(v.name for v in self.inputs)
             raise ShapeError(f"graph {self.name} takes {len(self.inputs)} arrays ({names}), {len(given)} were given.")
-        values: dict[Variable, Any] = dict(self.constants)
+        values: dict[Variable, Any] = {v: _beside(given, array) for v, array in self.constants.items()}
         values.update({v: _as_input(v, x, self.name) for v, x in zip(self.inputs, given, strict=True)})
         sizes = self._bind(values)
         last_use = {v: i for i, e in enumerate(self.equations) for v in e.inputs if isinstance(v, Variable)}
@@ -157,6 +157,14 @@ def _as_input(v: Variable, x: Any, graph: str) -> Any:
             f"with .astype(np.{v.dtype})."
         )
     return x
+
+
+def _beside(given: Sequence[Any], array: Any) -> Any:
+    """A constant that may meet symbolic sizes: one of the graph that is being recorded, if one is."""
+    for x in given:
+        if isinstance(x, Value) and isinstance(array, np.ndarray):
+            array = x.lift(array)
+    return array
 
 
 def _unshared(results: Sequence[Any], others: Sequence[Any]) -> tuple[Any, ...]:
