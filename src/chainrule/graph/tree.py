@@ -1,6 +1,7 @@
 """Nested tuples, lists and dicts of arrays, as functions take and return them: flattened to a list and built again."""
 
 from collections.abc import Callable
+from keyword import iskeyword
 from typing import Any
 
 from chainrule.errors import ShapeError
@@ -55,5 +56,5 @@ def leaves_like(form: Any, tree: Any, what: str) -> list[Any]:
 
 def _key(name: str, key: Any) -> str:
     """A name for a dict's entry: its key if that can be a name (`W1`), else behind the dict's (`params_0_weight`)."""
-    text = "".join(c if c.isalnum() or c == "_" else "_" for c in str(key))
-    return text if text.isidentifier() else f"{name}_{text}"
+    text = "".join(c if f"_{c}".isidentifier() else "_" for c in str(key))
+    return text if text.isidentifier() and not iskeyword(text) else f"{name}_{text}"
