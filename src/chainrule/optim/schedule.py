@@ -6,7 +6,7 @@ epoch 21 on. The Trainer takes one as `schedule=`; any function of epoch and bas
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -35,8 +35,13 @@ class Schedule:
         """The learning rate of an epoch (from 1), from the base rate."""
         raise TypeError(f"{type(self).__name__} has no rule: give it a method `__call__`.")
 
+    def __repr__(self) -> str:
+        options = fields(self) if is_dataclass(self) else ()
+        said = [f"{o.name}={value!r}" for o in options if (value := getattr(self, o.name)) != o.default]
+        return f"{type(self).__name__}({', '.join(said)})"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Constant(Schedule):
     """The base rate, always."""
 
@@ -44,7 +49,7 @@ class Constant(Schedule):
         return lr
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Step(Schedule):
     """lr · factor^⌊(epoch - 1) / every⌋: once again smaller after every so many epochs.
 
@@ -70,7 +75,7 @@ class Step(Schedule):
         return lr * self.factor ** ((epoch - 1) // self.every)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MultiStep(Schedule):
     """lr · factor^(how many milestones are less than the epoch): once again smaller after each of these epochs.
 
@@ -101,7 +106,7 @@ class MultiStep(Schedule):
         return lr * self.factor ** sum(milestone < epoch for milestone in self.milestones)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Cosine(Schedule):
     """From lr in epoch 1 down to `minimum` after `epochs`, as half a cosine. [Loshchilov and Hutter 2017, equation 5]
 
@@ -132,7 +137,7 @@ class Cosine(Schedule):
         return self.minimum + (lr - self.minimum) * (1 + math.cos(math.pi * (epoch - 1) / self.epochs)) / 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class WarmUp(Schedule):
     """Up to the base rate in equal steps, then another schedule, whose epochs are counted from there.
 
@@ -172,7 +177,7 @@ class WarmUp(Schedule):
         return lr * (self.start + (1 - self.start) * (epoch - 1) / self.epochs)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ReduceOnPlateau(Schedule):
     """The rate times `factor` whenever a score has not improved for `patience` scores in a row.
 

@@ -3,20 +3,22 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 
 from chainrule.data import Dataset
-from chainrule.engine import Tensor, detect_nan, no_grad
+from chainrule.engine import Tensor, no_grad
 from chainrule.errors import ChainruleError, DataError, DivergenceError
 from chainrule.nn import init
 from chainrule.nn.losses import Loss
 from chainrule.nn.module import Module, evaluating
-from chainrule.optim import Optimizer
+from chainrule.optim import Optimizer, Schedule, clip_norm, clip_value
+from chainrule.optim.optimizer import number, positive
 from chainrule.train.callbacks import Callback, ProgressBar
-from chainrule.train.history import History, Scores
+from chainrule.train.divergence import divergence
+from chainrule.train.history import History, Scores, check_monitored
 from chainrule.train.metrics import Metric, named
 
 _ROWS = 5000  # how many samples are evaluated at a time: large products, little memory
@@ -36,6 +38,12 @@ class Trainer:
         `"accuracy"`, `"error"`, or functions of (outputs, targets) that give one number for each sample. By default the
         accuracy where the data have classes.
     callbacks : sequence of Callback
+    schedule : Schedule, or function of (epoch, lr), optional
+        The learning rate of each epoch, from the optimizer's own, which is set aside while an epoch is trained and is
+        there again afterwards. See `chainrule.optim`.
+    clip_norm, clip_value : float, optional
+        Before each step, scale the gradients to at most this norm; clip their elements to ± this value. See
+        `chainrule.optim.clip_norm`, `clip_value`.
 
     Attributes
     ----------
@@ -45,6 +53,8 @@ class Trainer:
         How many epochs have been trained.
     stop : bool
         Set it in a callback to end the training after the epoch.
+    monitored : list of str
+        The names in the history of the scores that the present `fit` takes.
     """
 
     def __init__(
@@ -54,6 +64,10 @@ class Trainer:
         optimizer: Optimizer,
         metrics: Sequence[str | Metric] | None = None,
         callbacks: Sequence[Callback] = (),
+        *,
+        schedule: Schedule | Callable[[int, float], float] | None = None,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
     ) -> None:
         own = {id(p) for p in model.parameters()}
         if not own & {id(p) for p in optimizer.parameters}:
@@ -63,7 +77,16 @@ class Trainer:
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self.metrics = None if metrics is None else dict(map(named, metrics))
         self.callbacks = list(callbacks)
+        if schedule is not None and not callable(schedule):
+            raise ChainruleError(
+                f"Trainer: schedule is {schedule!r}; expected one such as optim.Cosine(epochs=50), or a function of "
+                "the epoch and the base rate."
+            )
+        self.schedule = schedule
+        self.clip_norm = None if clip_norm is None else positive("Trainer: clip_norm", clip_norm)
+        self.clip_value = None if clip_value is None else positive("Trainer: clip_value", clip_value)
         self.history = History(loss.unit)
+        self.monitored: list[str] = []
         self.epoch = 0
         self.stop = False
         self._seconds = 0.0
@@ -103,6 +126,9 @@ class Trainer:
 
         Raises
         ------
+        ChainruleError
+            Before the training begins: if a number is none; if the schedule goes on beyond the last epoch, gives a rate
+            that is not positive, or watches a score that is not taken.
         DivergenceError
             If the loss is no longer a finite number: says at which epoch, batch, layer and op.
         """
@@ -115,6 +141,9 @@ class Trainer:
         callbacks = [*self.callbacks, *([ProgressBar()] if progress else [])]
         last = self.epoch + epochs
         self.stop = False
+        parts = {"train": train} if validation is None else {"train": train, "validation": validation}
+        self.monitored = [f"{part}_{name}" for part, data in parts.items() for name in ("loss", *self._metrics(data))]
+        self._check_schedule(last)
         with ExitStack() as ends:
             for callback in reversed(callbacks):
                 ends.callback(callback.on_fit_end, self)  # in their order, each one even if another raises
@@ -122,19 +151,67 @@ class Trainer:
                 callback.on_fit_start(self, last)
             while self.epoch < last and not self.stop:
                 self.epoch += 1
-                self._run_epoch(batches(), callbacks)
-                scores: dict[str, Scores] = {"train": Scores(), "validation": Scores()}
-                if self.epoch % evaluate_every == 0 or self.epoch == last or self.stop:
-                    scores["train"] = self.evaluate(train)
-                    if not math.isfinite(scores["train"].loss):
-                        where = f"the end of epoch {self.epoch}"
-                        raise self._diverged(scores["train"].loss, where, lambda: self._losses(train))
-                    if validation is not None:
-                        scores["validation"] = self.evaluate(validation)
+                with self._scheduled():
+                    self._run_epoch(batches(), callbacks)
+                    wanted = self.epoch % evaluate_every == 0 or self.epoch == last or self.stop
+                    scores = self._scores(train, validation) if wanted else {"train": Scores(), "validation": Scores()}
+                if wanted:
                     self.history.append(self.epoch, self._seconds, scores)
                 for callback in callbacks:
                     callback.on_epoch_end(self, self.epoch, scores)
         return self.history
+
+    def _rate(self, epoch: int) -> float:
+        """The learning rate of an epoch: the schedule's word on the optimizer's own."""
+        schedule, base = self.schedule, self.optimizer.lr
+        if schedule is None:
+            return base
+        if isinstance(schedule, Schedule) and schedule.watches is not None:
+            return schedule(epoch, base, self.history.series.get(schedule.watches, ()))
+        return schedule(epoch, base)
+
+    def _check_schedule(self, last: int) -> None:
+        """Try the schedule on all epochs of a fit, before the first."""
+        if isinstance(self.schedule, Schedule):
+            if self.schedule.needs > last:
+                raise ChainruleError(
+                    f"fit: the schedule {self.schedule} goes on to epoch {self.schedule.needs}, but the last epoch is "
+                    f"{last}; train for longer, or take out what would not be reached."
+                )
+            if self.schedule.watches is not None:  # its rates are known epoch by epoch
+                check_monitored(f"the schedule {self.schedule}", self.schedule.watches, self.monitored)
+                return
+        for epoch in range(self.epoch + 1, last + 1):
+            rate = self._rate(epoch)
+            if not 0 < number(rate) < math.inf:
+                raise ChainruleError(
+                    f"fit: the schedule {self.schedule} gives the learning rate {rate!r} in epoch {epoch} of {last}; "
+                    "expected a positive number."
+                )
+
+    @contextmanager
+    def _scheduled(self) -> Iterator[None]:
+        """Train this epoch with the schedule's rate; the optimizer's own is the base of the next epoch's."""
+        base, rate = self.optimizer.lr, positive("the schedule's learning rate", self._rate(self.epoch))
+        self.history.learning_rate.append(rate)
+        if self.schedule is None:
+            yield
+            return
+        self.optimizer.lr = rate
+        try:
+            yield
+        finally:
+            self.optimizer.lr = base
+
+    def _scores(self, train: Dataset, validation: Dataset | None) -> dict[str, Scores]:
+        """The scores after an epoch, by part."""
+        scores = {"train": self.evaluate(train), "validation": Scores()}
+        if not math.isfinite(scores["train"].loss):
+            where = f"the end of epoch {self.epoch}"
+            raise self._diverged(scores["train"].loss, where, lambda: self._losses(train))
+        if validation is not None:
+            scores["validation"] = self.evaluate(validation)
+        return scores
 
     def _run_epoch(self, batches: Iterator[tuple[Any, Any]], callbacks: Sequence[Callback]) -> None:
         listening = [c for c in callbacks if type(c).on_batch_end is not Callback.on_batch_end]
@@ -157,6 +234,10 @@ class Trainer:
                 raise self._diverged(value, where, lambda: self._loss(self.model(x), t))
             self.optimizer.zero_grad()
             loss.backward()
+            if self.clip_norm is not None:
+                clip_norm(self.optimizer.parameters, self.clip_norm)
+            if self.clip_value is not None:
+                clip_value(self.optimizer.parameters, self.clip_value)
             self.optimizer.step()
         return value
 
@@ -174,25 +255,7 @@ class Trainer:
             raise DivergenceError(f"in {self.loss!r}, {error}") from None
 
     def _diverged(self, value: float, where: str, compute: Callable[[], Any]) -> DivergenceError:
-        """What happened: the loss is computed once more, looking at the result of every op."""
-        for name, p in self.model.named_parameters():
-            if not np.isfinite(p.value).all():
-                why = f"the step before was too large; take a smaller learning rate than {self.optimizer.lr}"
-                if p.grad is not None and not np.isfinite(p.grad).all():
-                    why = "its gradient was not finite; look for an op without a derivative there, as np.sqrt at 0"
-                return DivergenceError(
-                    f"The loss is {value} at {where}: the parameter '{name}' is no longer finite, because {why}."
-                )
-        cause = "which op began it could not be found again"
-        try:
-            with no_grad(), detect_nan(), np.errstate(all="ignore"):
-                compute()
-        except DivergenceError as error:
-            cause = str(error)
-        return DivergenceError(
-            f"The loss is {value} at {where}: {cause}. Look at that op's inputs; a smaller learning rate than "
-            f"{self.optimizer.lr} or scaled inputs may help."
-        )
+        return divergence(self.model, self.optimizer.lr, value, where, compute)
 
     def evaluate(self, dataset: Dataset) -> Scores:
         """The loss (in its declared reduction, over the whole set) and the metrics, in evaluation mode.
@@ -204,9 +267,7 @@ class Trainer:
         """
         if not len(dataset):
             raise DataError(f"evaluate: the data set '{dataset.name}' is empty.")
-        metrics = self.metrics
-        if metrics is None:
-            metrics = dict([named("accuracy")]) if dataset.classes is not None else {}
+        metrics = self._metrics(dataset)
         before = [p.version for p in self.model.parameters()]
         total, entries = 0.0, 1
         sums = dict.fromkeys(metrics, 0.0)
@@ -225,6 +286,12 @@ class Trainer:
             )
         loss = self.loss.over(total, len(dataset), entries)
         return Scores(loss=loss, **{name: value / len(dataset) for name, value in sums.items()})
+
+    def _metrics(self, dataset: Dataset) -> dict[str, Metric]:
+        """The metrics that are taken on a data set, by name."""
+        if self.metrics is not None:
+            return self.metrics
+        return dict([named("accuracy")]) if dataset.classes is not None else {}
 
 
 def _array(y: Any) -> np.ndarray[Any, Any]:
