@@ -3,19 +3,52 @@
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-import matplotlib
+import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
 
 from chainrule.errors import ChainruleError, ShapeError
-from chainrule.lab.figures import Curve, Panel, curves, images, require_matplotlib
+from chainrule.lab.figures import (
+    Curve,
+    Mark,
+    Panel,
+    _draw_panel,
+    _legend,
+    _mean_and_spread,
+    curves,
+    images,
+    require_matplotlib,
+)
 
 PANELS = [
     Panel("loss (nats)", [Curve("training", [[3.0, 2.0, 1.0], [3.1, 2.2, 0.9]], reported={1: "3.0", 3: "1.1"})]),
     Panel("error (%)", [Curve("training", [[30.0, 20.0, 10.0]]), Curve("test", [[31.0, 12.0]], x=[1, 3])]),
 ]
+
+
+@pytest.fixture
+def axes() -> Axes:
+    return Figure().subplots()
+
+
+@pytest.fixture
+def legend() -> Callable[..., tuple[str, list[str]]]:
+    """A function that draws curves on a panel: the legend's title and its entries."""
+
+    def draw(*lines: Curve) -> tuple[str, list[str]]:
+        axes, panel = Figure().subplots(), Panel("loss", lines)
+        _draw_panel(axes, panel)
+        _legend(axes, panel, below=False)
+        drawn = axes.get_legend()
+        return drawn.get_title().get_text(), [text.get_text() for text in drawn.get_texts()]
+
+    return draw
 
 
 def test_curves_are_written_as_png_and_pdf(tmp_path: Path) -> None:
@@ -54,9 +87,94 @@ def test_global_settings_stay_as_they_are(tmp_path: Path) -> None:
     assert dict(matplotlib.rcParams) == before
 
 
-def test_runs_of_different_lengths_are_an_error_that_names_the_curve(tmp_path: Path) -> None:
-    with pytest.raises(ShapeError, match=r"the curve 'training' must be equally long; found \[1, 2\] points"):
-        curves(tmp_path / "a", "t", "epoch", [Panel("loss", [Curve("training", [[1.0], [1.0, 2.0]])])])
+def test_runs_that_end_early_leave_the_mean_to_those_still_there() -> None:
+    x, mean, spread = _mean_and_spread(Curve("training", [[1.0, 2.0, 6.0], [3.0], [2.0, 4.0]]))
+    assert spread is not None
+    np.testing.assert_allclose(x, [1, 2, 3])
+    np.testing.assert_allclose(mean, [2, 3, 6])
+    np.testing.assert_allclose(spread, [1, math.sqrt(2), math.nan])
+
+
+def test_a_number_that_is_none_leaves_a_gap_also_where_other_runs_have_ended() -> None:
+    _, mean, _ = _mean_and_spread(Curve("training", [[1.0, math.nan, 6.0, math.inf], [3.0, 2.0]]))
+    np.testing.assert_allclose(mean, [2, math.nan, 6, math.nan])
+
+
+def test_the_legend_says_what_lines_and_bands_are(legend: Callable[..., tuple[str, list[str]]]) -> None:
+    ended = Curve("a", [[1.0, 2.0], [3.0]])
+    assert legend(ended) == ("mean ± s of 2 seeds; after 1 of those still there", ["a"])
+    assert legend(Curve("a", [[1.0, 2.0], [3.0]], x=[10, 20]))[0].endswith("after 10 of those still there")
+    assert legend(Curve("one", [[1.0]])) == ("", ["one"])
+    assert legend(ended, Curve("b", [[1.0]]))[1] == ["a (mean ± s of 2 seeds; after 1 of those still there)", "b"]
+
+
+def test_marks_of_one_label_share_an_entry_and_take_the_colour_of_their_curve(axes: Axes) -> None:
+    marks = [Mark(2, "halved"), Mark(4, "halved"), Mark(3, "a stops", of="a")]
+    _draw_panel(axes, Panel("loss", [Curve("a", [[1.0] * 5])], marks))
+    _legend(axes, Panel("loss", [Curve("a", [[1.0] * 5])], marks), below=False)
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "halved", "a stops"]
+    curve, *lines = axes.lines
+    assert [list(line.get_xdata()) for line in lines] == [[2, 2], [4, 4], [3, 3]]
+    assert lines[2].get_color() == curve.get_color() != lines[0].get_color() == lines[1].get_color()
+
+
+def test_curves_of_one_thing_share_a_colour_and_differ_in_dashes(axes: Axes) -> None:
+    lines = [Curve(f"{i} {part}", [[1.0, 2.0]], colour=i) for i in range(3) for part in ("train", "validation")]
+    _draw_panel(axes, Panel("loss", lines))
+    looks = [(line.get_color(), line.get_linestyle()) for line in axes.lines]
+    assert looks[0][0] == looks[1][0] != looks[2][0]
+    assert len(set(looks)) == 6
+
+
+def test_reported_figures_of_many_curves_share_an_entry(legend: Callable[..., tuple[str, list[str]]]) -> None:
+    two = [Curve(name, [[1.0]], reported={1: "1.0"}) for name in "ab"]
+    assert legend(*two)[1] == ["a", "b", "a, as reported", "b, as reported"]
+    assert legend(*two, Curve("c", [[2.0]], reported={1: "2.0"}))[1][3:] == ["as reported, in the curve's colour"]
+
+
+def test_a_logarithmic_axis_leaves_gaps_where_there_is_no_logarithm(tmp_path: Path, axes: Axes) -> None:
+    panel = Panel("norm", [Curve("a", [[1.0, 0.0, -1.0, 0.3], [1.0, 3.0, 0.0, 1e-9]]), Curve("b", [[0.0]])], log=True)
+    assert all(path.exists() for path in curves(tmp_path / "a", "t", "layer", [panel]))
+    axes.set_yscale("log")
+    _draw_panel(axes, panel)
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), [1, 1.5, math.nan, 0.15], atol=1e-8)
+    assert all((path.vertices[:, 1] > 0).all() for band in axes.collections for path in band.get_paths())
+
+
+def test_six_configurations_leave_the_legend_below_the_axes(tmp_path: Path) -> None:
+    def height(n: int) -> int:
+        lines = [Curve(f"ReLU, lr 1e-{i}", [[1.0, 2.0]]) for i in range(n)]
+        png, _ = curves(tmp_path / str(n), "t", "epochs", [Panel("loss", lines)])
+        return int(matplotlib.image.imread(png).shape[0])
+
+    assert height(6) > height(5) == height(1)
+
+
+def test_title_and_caption_are_in_the_files(tmp_path: Path) -> None:
+    png, pdf = curves(tmp_path / "a", "2.11: α < β", "epochs", PANELS, "It falls.")
+    with Image.open(png) as image:
+        assert image.info["Title"] == "2.11: α < β"
+        assert image.info["Description"] == (
+            "It falls. loss (nats) and error (%) over epochs. Lines are means over 2 seeds, bands or bars one sample "
+            "standard deviation to either side. Open markers are the report's own figures."
+        )
+    assert b"/Subject" in pdf.read_bytes()
+    png, _ = images(tmp_path / "b", "t", {"a 7": np.eye(2), "a 4": np.eye(2)})
+    with Image.open(png) as image:
+        assert image.info["Description"] == "a 7, a 4."
+
+
+@pytest.mark.parametrize(
+    ("curve", "message"),
+    [
+        (Curve("training", []), "'training' has nothing to draw"),
+        (Curve("training", [[], []]), "'training' has nothing to draw"),
+        (Curve("training", [[1.0], [1.0, 2.0]], x=[1]), "has 1 places on the horizontal axis, but runs of 2 points"),
+    ],
+)
+def test_what_cannot_be_drawn_is_an_error_that_names_the_curve(tmp_path: Path, curve: Curve, message: str) -> None:
+    with pytest.raises(ShapeError, match=message):
+        curves(tmp_path / "a", "t", "epoch", [Panel("loss", [curve])])
 
 
 def test_a_picture_with_the_wrong_shape_is_an_error_that_names_it(tmp_path: Path) -> None:
