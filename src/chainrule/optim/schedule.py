@@ -6,7 +6,7 @@ epoch 21 on. The Trainer takes one as `schedule=`; any function of epoch and bas
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import Field, dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ class Schedule:
         raise TypeError(f"{type(self).__name__} has no rule: give it a method `__call__`.")
 
     def __repr__(self) -> str:
-        options = fields(self) if is_dataclass(self) else ()
+        options: tuple[Field[Any], ...] = fields(self) if is_dataclass(self) else ()
         said = [f"{o.name}={value!r}" for o in options if (value := getattr(self, o.name)) != o.default]
         return f"{type(self).__name__}({', '.join(said)})"
 
