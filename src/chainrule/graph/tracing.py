@@ -200,8 +200,9 @@ def trace(f: Callable[..., Any], *args: Any, batch: Mapping[str, int] | None = N
     """
     if hasattr(f, "as_function"):  # a Module: its parameters become inputs, and its arguments are batches
         f, parameters = f.as_function()
-        batch = dict.fromkeys(_parameter_names(f, len(args) + 1)[1:], 0) if batch is None else batch
-        args = (parameters, *args)
+        inputs = len(args)
+        args = (parameters, *f.keys, *args)  # type: ignore[attr-defined]
+        batch = dict.fromkeys(_parameter_names(f, len(args))[len(args) - inputs :], 0) if batch is None else batch
     names = _parameter_names(f, len(args))
     tracer = Tracer(getattr(f, "__name__", type(f).__name__).strip("<>"))
     symbols = []
@@ -240,7 +241,7 @@ def _parameter_names(f: Callable[..., Any], count: int) -> list[str]:
     """The names of a function's first `count` parameters."""
     f = inspect.unwrap(f)
     if hasattr(f, "parameter_names"):
-        return list(f.parameter_names)
+        return [*f.parameter_names[:count], *(f"arg{i}" for i in range(len(f.parameter_names), count))]
     code = getattr(getattr(f, "__func__", f), "__code__", None)
     names: list[str] = []
     if code is not None:

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import ChainruleError, DataError, ShapeError, UnknownNameError
-from chainrule.nn import layers
+from chainrule.nn import activations, layers, normalization
 from chainrule.nn.module import Module
 from chainrule.ops.dims import Shape, show
 
 LAYERS: dict[str, type[Module]] = {
     cls.__name__: cls
-    for cls in vars(layers).values()
+    for module in (activations, layers, normalization)
+    for cls in vars(module).values()
     if isinstance(cls, type) and issubclass(cls, Module) and cls is not Module
 }
 _FORMAT = "1"
@@ -98,11 +99,12 @@ def _build(description: Any, shapes: list[Shape]) -> Module:
     if name == "Sequential":
         return layers.Sequential(*(_build(part, shapes) for part in options["layers"]))
     parameters = inspect.signature(LAYERS[name]).parameters
-    for (
-        option
-    ) in options:  # what can only be given by keyword (initialisers, dtype, generator) is not for a file to say
+    for option, value in options.items():  # what can only be given by keyword (dtype, ...) is not for a file to say
         if option not in parameters or parameters[option].kind is inspect.Parameter.KEYWORD_ONLY:
             raise DataError(f"{name} has no option '{option}'.")
+        wanted = parameters[option].annotation
+        if type(value) is not wanted and (type(value), wanted) != (int, float):
+            raise DataError(f"{name}: the option '{option}' is {value!r:.40}; expected a {wanted.__name__}.")
 
     def zeros(shape: Shape, _: Any) -> Any:
         if shape not in shapes:  # asked before anything is allocated

@@ -31,6 +31,16 @@ def zeros(shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
     return np.zeros(shape)
 
 
+def ones(shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
+    """All ones."""
+    return np.ones(shape)
+
+
+def constant(value: float) -> Initializer:
+    """This number everywhere."""
+    return lambda shape, rng: np.full(shape, float(value))
+
+
 def normal(std: float, mean: float = 0.0) -> Initializer:
     """Normal numbers with this standard deviation and mean."""
     return lambda shape, rng: rng.normal(mean, std, shape)
@@ -46,8 +56,24 @@ def he_normal(shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
     return rng.normal(0.0, math.sqrt(2 / shape[0]), shape)
 
 
+def lecun_normal(shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
+    """N(0, 1 / fan_in), which keeps the variance through linear layers. [LeCun et al. 1998, section 4.6]"""
+    return rng.normal(0.0, math.sqrt(1 / shape[0]), shape)
+
+
+def lecun_uniform(shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
+    """Uniform with the variance of `lecun_normal`."""
+    bound = math.sqrt(3 / shape[0])
+    return rng.uniform(-bound, bound, shape)
+
+
+def fan_out_normal(shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
+    """N(0, 1 / fan_out), as report vu-a1 prints it: LeCun's with the wrong fan, too large where a network narrows."""
+    return rng.normal(0.0, math.sqrt(1 / shape[-1]), shape)
+
+
 def xavier_normal(shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
-    """N(0, 2 / (fan_in + fan_out)). [Glorot and Bengio 2010, equation 12]"""
+    """N(0, 2 / (fan_in + fan_out)), also called Glorot's. [Glorot and Bengio 2010, equation 12]"""
     return rng.normal(0.0, math.sqrt(2 / (shape[0] + shape[-1])), shape)
 
 

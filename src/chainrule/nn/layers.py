@@ -1,14 +1,18 @@
-"""The layers: linear ones, activations, and the way to put them one after another."""
+"""The layers that are no activations and do not normalise, and the way to put layers one after another."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from chainrule import ops
-from chainrule.errors import ShapeError
+from chainrule.errors import DataError, ShapeError, TraceError
 from chainrule.nn import init
-from chainrule.nn.module import Module, Parameter
+from chainrule.nn.module import Module, Parameter, values_of
+from chainrule.ops.chance import DropoutMask
 from chainrule.ops.dims import same, show
+
+_STANDARD_NORMAL = init.normal(1.0)
 
 
 class Linear(Module):
@@ -66,69 +70,95 @@ class Linear(Module):
         return {"in_features": self.in_features, "out_features": self.out_features, "bias": bias}
 
 
-class ReLU(Module):
-    """max(x, 0)."""
-
-    def forward(self, x: Any) -> Any:
-        return ops.relu(x)
-
-    def config(self) -> dict[str, Any]:
-        return {}
-
-
-class Tanh(Module):
-    """tanh x."""
-
-    def forward(self, x: Any) -> Any:
-        return ops.tanh(x)
-
-    def config(self) -> dict[str, Any]:
-        return {}
-
-
-class Sigmoid(Module):
-    """1 / (1 + e^-x)."""
-
-    def forward(self, x: Any) -> Any:
-        return ops.sigmoid(x)
-
-    def config(self) -> dict[str, Any]:
-        return {}
-
-
-class Softplus(Module):
-    """ln(1 + e^x)."""
-
-    def forward(self, x: Any) -> Any:
-        return ops.softplus(x)
-
-    def config(self) -> dict[str, Any]:
-        return {}
-
-
-class Softmax(Module):
-    """The softmax along an axis. Not to be used before CrossEntropyLoss, which contains it."""
-
-    def __init__(self, axis: int = -1) -> None:
-        if not isinstance(axis, int):
-            raise ShapeError(f"Softmax: the axis is {axis!r}; expected an int.")
-        self.axis = axis
-
-    def forward(self, x: Any) -> Any:
-        return ops.softmax(x, self.axis)
-
-    def config(self) -> dict[str, Any]:
-        return {"axis": self.axis}
-
-
 class Flatten(Module):
     """(N, a, b, ...) to (N, a·b·...)."""
 
     def forward(self, x: Any) -> Any:
         return x.reshape(x.shape[0], -1)
 
-    def config(self) -> dict[str, Any]:
-        return {}
+
+class AppendOne(Module):
+    """(..., n) to (..., n + 1): a constant 1 behind the inputs, so that a Linear layer without bias has one after all.
+
+    The "bias trick": the last row of the next layer's weight is its bias, and begins as the other weights do.
+    """
+
+    def forward(self, x: Any) -> Any:
+        return ops.pad(x, (*((0, 0),) * (len(x.shape) - 1), (0, 1)), constant_values=1)
+
+
+class Dropout(Module):
+    """Sets each element to 0 with probability p while training, and divides the others by 1 - p. [Srivastava 2014]
+
+    Each call draws a key from the library's generator (`chainrule.manual_seed`), and the key determines the mask. Where
+    a Module is recorded or differentiated as a function, the key is an input: see `Module.as_function`.
+    """
+
+    keys: Iterator[tuple[Any, int]] | None = None  # the key and the number of this use of it, inside such a function
+
+    def __init__(self, p: float = 0.5) -> None:
+        if not 0 <= p < 1:
+            raise ShapeError(f"Dropout: p is {p!r}; expected a probability, 0 <= p < 1.")
+        self.p = p
+
+    def forward(self, x: Any) -> Any:
+        if not self.training or not self.p:
+            return x
+        if self.keys is None and values_of(x) is None:
+            raise TraceError(
+                "Dropout in training mode cannot be recorded here, since its key would be the same in every run: "
+                "record the Module itself (`trace(model, x)`), whose key becomes an input, or call model.eval() first."
+            )
+        key, use = next(self.keys) if self.keys else (np.array(init.generator().integers(2**63)), 0)
+        return x * DropoutMask.apply(key, use=use, shape=x.shape, p=self.p, dtype=x.dtype)
+
+
+class Embedding(Module):
+    """Row x of a table for each index x: (...) to (..., embedding_dim).
+
+    Parameters
+    ----------
+    num_embeddings, embedding_dim : int
+    weight_init : initialiser
+        N(0, 1) by default, as in PyTorch.
+    dtype : dtype
+    rng : numpy.random.Generator, optional
+
+    Attributes
+    ----------
+    weight : Parameter (num_embeddings, embedding_dim)
+
+    Notes
+    -----
+    Indices are integers, or whole numbers as floats, since a Trainer casts all inputs to the model's dtype.
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        *,
+        weight_init: init.Initializer = _STANDARD_NORMAL,
+        dtype: Any = np.float32,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        if num_embeddings < 1 or embedding_dim < 1:
+            raise ShapeError(f"Embedding({num_embeddings}, {embedding_dim}): both numbers must be at least 1.")
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        self.weight = Parameter(weight_init((num_embeddings, embedding_dim), rng or init.generator()), dtype)
+
+    def forward(self, x: Any) -> Any:
+        values = values_of(x)
+        if values is not None and values.size:
+            whole = values.dtype.kind in "iu" or (values.dtype.kind == "f" and (values == np.rint(values)).all())
+            if not whole or values.min() < 0 or values.max() >= self.num_embeddings:
+                raise DataError(
+                    f"Embedding: the indices run from {values.min()} to {values.max()} ({values.dtype}); expected "
+                    f"whole numbers from 0 to {self.num_embeddings - 1}."
+                )
+        if x.dtype.kind == "f":
+            x = ops.stop_gradient(x).astype(np.int64)
+        return self.weight[x]
 
 
 class Sequential(Module):

@@ -2,6 +2,8 @@
 among them; nothing needs to be registered, and a layer kept in a list or dict is found too.
 """
 
+import inspect
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
@@ -145,7 +147,8 @@ class Module:
     def as_function(self) -> tuple[Callable[..., Any], dict[str, Parameter]]:
         """The Module as a pure function `f(parameters, *inputs)` and its parameters, named W1, b1, W2, ...
 
-        For the function transforms: `grad`, `trace` and their kin.
+        For the function transforms: `grad`, `trace` and their kin. While a layer that draws random numbers (Dropout) is
+        in training mode, the function is `f(parameters, key, *inputs)`, and the int `key` determines them all.
         """
         places: dict[str, list[tuple[Any, Any]]] = {}
         parameters: dict[str, Parameter] = {}
@@ -166,9 +169,17 @@ class Module:
             parameters[name] = parameter
             places.setdefault(name, []).append((place, key))
 
+        random = [m for _, m in self.named_modules() if m.training and hasattr(m, "keys")]
+
         def f(parameters: Mapping[str, Any], *inputs: Any) -> Any:
             kept = [(place, key, place[key]) for spots in places.values() for place, key in spots]
+            if random:
+                key, *inputs = inputs  # type: ignore[assignment]
+                _check_key(key)
+                keys = zip(itertools.repeat(key), itertools.count())
             try:
+                for m in random:
+                    m.keys = keys
                 for name, spots in places.items():
                     for place, key in spots:
                         place[key] = parameters[name]
@@ -176,9 +187,12 @@ class Module:
             finally:
                 for place, key, parameter in kept:
                     place[key] = parameter
+                for m in random:
+                    m.keys = None
 
-        code = self.forward.__code__
-        f.parameter_names = ["parameters", *code.co_varnames[1 : code.co_argcount]]  # type: ignore[attr-defined]
+        code, key = self.forward.__code__, ["key"] if random else []
+        f.parameter_names = ["parameters", *key, *code.co_varnames[1 : code.co_argcount]]  # type: ignore[attr-defined]
+        f.keys = tuple(np.zeros((), np.int64) for _ in key)  # type: ignore[attr-defined]  # to record f with
         f.__name__ = type(self).__name__.lower()
         return f, parameters
 
@@ -189,15 +203,20 @@ class Module:
         save(self, path)
 
     def config(self) -> dict[str, Any]:
-        """The arguments with which this layer is made again, as JSON data."""
-        raise ChainruleError(
-            f"the architecture of a {type(self).__name__} cannot be saved: only chainrule's own layers can be made "
-            "again from a file. Save its arrays with safetensors.numpy.save_file(model.state_dict(), path) instead."
-        )
+        """The arguments with which this layer is made again, as JSON data: attributes of the same names."""
+        if not _is_ours(type(self)):
+            raise ChainruleError(
+                f"the architecture of a {type(self).__name__} cannot be saved: only chainrule's own layers can be made "
+                "again from a file. Save its arrays with safetensors.numpy.save_file(model.state_dict(), path) instead."
+            )
+        return {option.name: getattr(self, option.name) for option in _options(type(self))}
 
     def arguments(self) -> str:
         """What stands between the parentheses when the layer is printed."""
-        return ""
+        return ", ".join(
+            f"{'' if option.default is option.empty else f'{option.name}='}{getattr(self, option.name)}"
+            for option in _options(type(self))
+        )
 
     def __repr__(self) -> str:
         total = sum(p.size for p in self.parameters())
@@ -207,6 +226,32 @@ class Module:
         width = max(len(text) for text, count in lines)
         text = "\n".join(f"{text:<{width}}  {count:>9,}" if count else text for text, count in lines)
         return f"{text}\n{total:,} parameters, {self.dtype}"
+
+
+def _check_key(key: Any) -> None:
+    key = key if isinstance(key, Value) else np.asarray(key)
+    if key.shape != () or key.dtype.kind not in "iu":
+        raise ShapeError(
+            "a model with Dropout in training mode takes a random key before its inputs: expected an int, found "
+            f"{key.dtype} of shape {show(key.shape)}. Call f(parameters, key, x), or model.eval() first."
+        )
+
+
+def _is_ours(layer: type[Module]) -> bool:
+    return layer.__module__.startswith("chainrule.nn.")
+
+
+def _options(layer: type[Module]) -> list[inspect.Parameter]:
+    """What describes a layer of chainrule's: its arguments but those that can only be given by keyword."""
+    found = inspect.signature(layer).parameters.values() if _is_ours(layer) else ()
+    return [option for option in found if option.kind is option.POSITIONAL_OR_KEYWORD]
+
+
+def values_of(x: Any) -> np.ndarray[Any, Any] | None:
+    """The numbers behind an array or a Tensor of any level; None for a Symbol, whose numbers are not known yet."""
+    while isinstance(x, Tensor):
+        x = x._value
+    return None if isinstance(x, Value) else np.asarray(x)
 
 
 @contextmanager

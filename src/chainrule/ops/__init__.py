@@ -1,5 +1,6 @@
 """Everything that can be computed: one class an op. The functions here take arrays, Tensors and Symbols alike."""
 
+from chainrule.ops import chance as chance
 from chainrule.ops import numpy_names as numpy_names
 from chainrule.ops.activation import *
 from chainrule.ops.arithmetic import *

@@ -85,7 +85,7 @@ def _taylor_of_erf(steps: int = 32, stop: int = 6, degree: int = 7) -> Array:
 class Erf(Elementwise):
     """The error function 2/√π ∫₀ˣ e^(-t²) dt, element by element; any shape, the shape is kept.
 
-    NumPy has none. Here it is a Taylor polynomial around the nearest of 193 points, whose relative error is below 4e-16.
+    NumPy has none. Here it is a Taylor polynomial around the nearest of 193 points; its relative error is below 4e-16.
     """
 
     math = r"\operatorname{erf} {x}"

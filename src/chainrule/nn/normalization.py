@@ -1,0 +1,127 @@
+"""Layers that bring their inputs to mean 0 and variance 1: over the features of a sample, or over the batch."""
+
+from typing import Any
+
+import numpy as np
+
+from chainrule.engine import Tensor
+from chainrule.errors import ShapeError
+from chainrule.nn import init
+from chainrule.nn.module import Module, Parameter, values_of
+from chainrule.ops.dims import same, show
+
+
+class LayerNorm(Module):
+    """y = γ (x - mean) / √(variance + eps) + β over the last axis, for each sample alone. [Ba et al. 2016]
+
+    Parameters
+    ----------
+    normalized_shape : int
+        The size of the last axis.
+    eps : float
+    weight_init, bias_init : initialiser
+        Of γ and β; ones and zeros by default.
+    dtype : dtype
+
+    Attributes
+    ----------
+    weight, bias : Parameter (normalized_shape,)
+        γ and β.
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int,
+        eps: float = 1e-5,
+        *,
+        weight_init: init.Initializer = init.ones,
+        bias_init: init.Initializer = init.zeros,
+        dtype: Any = np.float32,
+    ) -> None:
+        self.normalized_shape, self.eps = normalized_shape, eps
+        self.weight, self.bias = _scale_and_shift(self, normalized_shape, weight_init, bias_init, dtype)
+
+    def forward(self, x: Any) -> Any:
+        _check_features(x, self.normalized_shape, max(1, len(x.shape)))
+        centered = x - x.mean(axis=-1, keepdims=True)
+        variance = (centered**2).mean(axis=-1, keepdims=True)
+        return centered / np.sqrt(variance + self.eps) * self.weight + self.bias
+
+
+class BatchNorm1d(Module):
+    """y = γ (x - mean) / √(variance + eps) + β over the batch, for inputs (N, num_features). [Ioffe and Szegedy 2015]
+
+    In training mode the mean and variance are those of the batch, and the running ones move towards them; in
+    evaluation mode the running ones are used, and stay as they are.
+
+    Parameters
+    ----------
+    num_features : int
+    eps : float
+    momentum : float
+        The share of the batch in the new running statistics, as in PyTorch.
+    weight_init, bias_init : initialiser
+        Of γ and β; ones and zeros by default.
+    dtype : dtype
+
+    Attributes
+    ----------
+    weight, bias : Parameter (num_features,)
+        γ and β.
+    running_mean, running_var : Tensor (num_features,)
+        No parameters, but part of `state_dict`. The variance is the unbiased one.
+
+    Notes
+    -----
+    A recorded graph has no side effects: recording in training mode, and running the graph, leave the running
+    statistics alone.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        *,
+        weight_init: init.Initializer = init.ones,
+        bias_init: init.Initializer = init.zeros,
+        dtype: Any = np.float32,
+    ) -> None:
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.weight, self.bias = _scale_and_shift(self, num_features, weight_init, bias_init, dtype)
+        self.running_mean = Tensor(np.zeros(num_features, dtype))
+        self.running_var = Tensor(np.ones(num_features, dtype))
+
+    def forward(self, x: Any) -> Any:
+        _check_features(x, self.num_features, 2)
+        if self.training:
+            if same(x.shape[0], 1):
+                raise ShapeError("a batch of one sample has no variance; train with larger batches, or call eval().")
+            mean = x.mean(axis=0)
+            centered = x - mean
+            variance = (centered**2).mean(axis=0)
+            self._remember(mean, variance, x.shape[0])
+        else:
+            centered, variance = x - self.running_mean, self.running_var
+        return centered / np.sqrt(variance + self.eps) * self.weight + self.bias
+
+    def _remember(self, mean: Any, variance: Any, n: Any) -> None:
+        mean, variance = values_of(mean), values_of(variance)
+        if mean is not None and variance is not None:
+            for running, new in ((self.running_mean, mean), (self.running_var, variance * (n / (n - 1)))):
+                running.assign((1 - self.momentum) * running.value + self.momentum * new)
+
+
+def _scale_and_shift(
+    layer: Module, size: int, weight_init: init.Initializer, bias_init: init.Initializer, dtype: Any
+) -> tuple[Parameter, Parameter]:
+    if size < 1:
+        raise ShapeError(f"{type(layer).__name__}({size}): the number of features must be at least 1.")
+    rng = init.generator()
+    return Parameter(weight_init((size,), rng), dtype), Parameter(bias_init((size,), rng), dtype)
+
+
+def _check_features(x: Any, size: int, ndim: int) -> None:
+    if len(x.shape) != ndim or not same(x.shape[-1], size):
+        wanted = f"(N, {size})" if ndim == 2 else f"(..., {size})"
+        raise ShapeError(f"the input has the shape {show(x.shape)}; expected {wanted}.")
