@@ -5,6 +5,7 @@ import operator
 
 import numpy as np
 
+from chainrule.ops.dims import Later
 from chainrule.ops.families import Elementwise
 from chainrule.ops.op import Array, answers, example, function
 
@@ -91,6 +92,8 @@ class Power(Elementwise):
 
     def vjp(g, y, x, p):
         def base():
+            if isinstance(p, Later):  # a number that depends on the batch size
+                return g * p * x ** (p - 1)
             if _is_number(p):  # x⁰ has the derivative 0 at x = 0 too, where 0 · x⁻¹ has none
                 return g * p * x ** (p - 1) if p else g * 0
             return g * p * x ** np.where(p == 0, 1, p - 1)
