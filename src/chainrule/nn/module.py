@@ -66,6 +66,10 @@ class Module:
         """All parameters."""
         return (parameter for _, parameter in self.named_parameters())
 
+    def tensors(self) -> list[Tensor]:
+        """Everything that `state_dict` keeps: the parameters, and what else is a Tensor among the attributes."""
+        return [place[key] for _, place, key in self._places()]
+
     def _places(self) -> Iterator[tuple[str, Any, Any]]:
         """Where the Tensors are kept: dotted name, container, key."""
         for prefix, module in self.named_modules():
