@@ -268,7 +268,8 @@ class Trainer:
         if not len(dataset):
             raise DataError(f"evaluate: the data set '{dataset.name}' is empty.")
         metrics = self._metrics(dataset)
-        before = [p.version for p in self.model.parameters()]
+        before = self.model.tensors()
+        versions = [t.version for t in before]
         total, entries = 0.0, 1
         sums = dict.fromkeys(metrics, 0.0)
         with no_grad(), evaluating(self.model), np.errstate(all="ignore"):
@@ -280,7 +281,8 @@ class Trainer:
                 entries = outputs[0].size
                 for name, metric in metrics.items():
                     sums[name] += float(np.sum(metric(outputs, t)))
-        if [p.version for p in self.model.parameters()] != before:
+        after = self.model.tensors()
+        if list(map(id, after)) != list(map(id, before)) or [t.version for t in after] != versions:
             raise ChainruleError(
                 "evaluate: the model's forward changed a parameter; evaluation must leave them as they are."
             )
