@@ -20,7 +20,9 @@ from chainrule.nn.layers import Embedding as Embedding
 from chainrule.nn.layers import Flatten as Flatten
 from chainrule.nn.layers import Linear as Linear
 from chainrule.nn.layers import Sequential as Sequential
+from chainrule.nn.losses import BCEWithLogitsLoss as BCEWithLogitsLoss
 from chainrule.nn.losses import CrossEntropyLoss as CrossEntropyLoss
+from chainrule.nn.losses import HuberLoss as HuberLoss
 from chainrule.nn.losses import Loss as Loss
 from chainrule.nn.losses import MSELoss as MSELoss
 from chainrule.nn.module import Module as Module

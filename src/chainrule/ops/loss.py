@@ -8,12 +8,13 @@ import numpy as np
 
 from chainrule.errors import DataError, ShapeError
 from chainrule.ops import dims
+from chainrule.ops.activation import Sigmoid
 from chainrule.ops.dims import show
-from chainrule.ops.families import Rowwise, one_axis
-from chainrule.ops.indexing import Onehot
+from chainrule.ops.families import Elementwise, Rowwise, one_axis
+from chainrule.ops.indexing import Onehot, getitem
 from chainrule.ops.op import Array, Op, Value, example
 
-__all__ = ["cross_entropy", "log_softmax", "mean_squared_error", "softmax"]
+__all__ = ["binary_cross_entropy", "cross_entropy", "huber", "log_softmax", "mean_squared_error", "softmax"]
 
 _EXAMPLES = (example((3, 4), axis=1), example((3, 4), axis=0), example((2, 3, 4), axis=1), example((1, 1), axis=1))
 
@@ -133,6 +134,33 @@ def _check_labels(targets: Array, classes: int) -> None:
         raise DataError(f"cross-entropy: the label {wrong} is outside the {classes} classes 0 to {classes - 1}.")
 
 
+class BinaryCrossEntropy(Elementwise):
+    """-t ln σ(z) - (1 - t) ln(1 - σ(z)) of logits z and targets t in [0, 1], element by element; shapes are broadcast.
+
+    Written as max(z, 0) - z t + ln(1 + e^-|z|), which neither overflows nor loses digits. The derivative is σ(z) - t.
+    """
+
+    code = "np.maximum({z}, 0) - {z} * {t} + np.log1p(np.exp(-np.abs({z})))"
+    math = r"-{t} \ln \sigma({z}) - (1 - {t}) \ln(1 - \sigma({z}))"
+    domain = (0.05, 0.95)
+
+    def forward(z, t):
+        if not np.all((t >= 0) & (t <= 1)):
+            raise DataError(
+                f"binary cross-entropy: the targets run from {np.min(t)} to {np.max(t)}; expected probabilities from "
+                "0 to 1."
+            )
+        z = np.asarray(z, np.result_type(z, t))  # a plain number beside float32 is float32
+        return np.maximum(z, 0) - z * t + np.log1p(np.exp(-np.abs(z)))
+
+    def vjp(g, _y, z, t):
+        return lambda: g * (Sigmoid.apply(z) - t), lambda: -g * z
+
+    def reference(z, t):
+        p = 1 / (1 + scalar.exp(-z))
+        return -t * scalar.log(p) - (1 - t) * scalar.log(1 - p)
+
+
 def softmax(x: Array, axis: int = -1) -> Array:
     """e^x / Σ e^x along `axis`."""
     return Softmax.apply(x, axis=one_axis(axis, x.ndim, "softmax"))
@@ -161,7 +189,14 @@ def reduce(losses: Array, reduction: str, entries: dims.Size = 1) -> Array:
     raise UnknownNameError("reduction", reduction, REDUCTIONS)
 
 
-def cross_entropy(logits: Array, targets: Array, reduction: str = "mean") -> Array:
+def cross_entropy(
+    logits: Array,
+    targets: Array,
+    reduction: str = "mean",
+    *,
+    class_weights: Array | None = None,
+    label_smoothing: float = 0.0,
+) -> Array:
     """The softmax cross-entropy of logits (..., C) in nats.
 
     Parameters
@@ -171,12 +206,45 @@ def cross_entropy(logits: Array, targets: Array, reduction: str = "mean") -> Arr
         Labels (...) of ints in 0..C-1, or probabilities (..., C), such as one-hot rows.
     reduction : {"mean", "sum", "mean_entries", "none"}
         The mean over samples, the sum, the mean over samples and classes (a C-th of the mean), or one loss a sample.
+    class_weights : array (C,), optional
+        What -ln p of each class counts. With labels, the mean is divided by the sum of the labels' weights.
+    label_smoothing : float
+        ε: targets become (1 - ε) target + ε/C. [Szegedy et al. 2016, section 7]
     """
     if not isinstance(targets, Value):
         targets = np.asarray(targets)
-    if len(targets.shape) == len(logits.shape) and targets.dtype.kind in "iub":  # one-hot rows are floats to come
+    classes, labels = logits.shape[-1], len(targets.shape) < len(logits.shape)
+    if not labels and targets.dtype.kind in "iub":  # one-hot rows are floats to come
         targets = targets.astype(logits.dtype)
-    return reduce(CrossEntropy.apply(logits, targets), reduction, logits.shape[-1])
+    weights = None if class_weights is None else checked_weights(class_weights, classes).astype(logits.dtype)
+    losses = CrossEntropy.apply(logits, targets if labels or weights is None else targets * weights)
+    each = getitem(weights, targets) if labels and weights is not None else None
+    if each is not None:
+        losses = losses * each
+    if label_smoothing:
+        surprise = -log_softmax(logits)
+        evenly = (surprise if weights is None else surprise * weights).sum(axis=-1)
+        losses = (1 - label_smoothing) * losses + label_smoothing / classes * evenly
+    if each is not None and reduction.startswith("mean"):
+        return reduce(losses, "sum") / each.sum() / (classes if reduction == "mean_entries" else 1)
+    return reduce(losses, reduction, classes)
+
+
+def checked_weights(class_weights: Array, classes: dims.Size) -> Array:
+    """Weights of classes as an array, if they can be that.
+
+    Raises
+    ------
+    DataError
+        If there is not one for each class, or one is negative or not finite.
+    """
+    weights = np.asarray(class_weights, float)
+    if weights.shape != (classes,) or not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise DataError(
+            f"cross-entropy of {classes} classes was given the class weights {class_weights!r:.60}; expected "
+            f"{classes} numbers that are not negative."
+        )
+    return weights
 
 
 def mean_squared_error(y: Array, targets: Array, reduction: str = "mean") -> Array:
@@ -187,11 +255,42 @@ def mean_squared_error(y: Array, targets: Array, reduction: str = "mean") -> Arr
     ShapeError
         If the shapes differ: (n, 1) against (n,) would broadcast to (n, n) without a word.
     """
+    return reduce((y - _alike("mean squared error", y, targets)) ** 2, reduction)
+
+
+def huber(y: Array, targets: Array, delta: float = 1.0, reduction: str = "mean") -> Array:
+    """d²/2 of the difference d where |d| ≤ δ, else δ (|d| - δ/2); "mean" is over all elements. [Huber 1964]
+
+    Raises
+    ------
+    ShapeError
+        If the shapes differ.
+    """
+    distance = np.abs(y - _alike("Huber loss", y, targets))
+    near = np.minimum(distance, delta)
+    return reduce(near * near / 2 + delta * (distance - near), reduction)
+
+
+def binary_cross_entropy(logits: Array, targets: Array, reduction: str = "mean") -> Array:
+    """-t ln σ(z) - (1 - t) ln(1 - σ(z)) of logits z and targets t in [0, 1], in nats; "mean" is over all elements.
+
+    Raises
+    ------
+    ShapeError
+        If the shapes differ.
+    DataError
+        If a target is outside [0, 1].
+    """
+    return reduce(BinaryCrossEntropy.apply(logits, _alike("binary cross-entropy", logits, targets)), reduction)
+
+
+def _alike(loss: str, y: Array, targets: Array) -> Array:
+    """The targets, if they have the shape of the predictions."""
     if not isinstance(targets, Value):
         targets = np.asarray(targets)
     if not dims.same_shape(y.shape, targets.shape):
         raise ShapeError(
-            f"mean squared error of predictions {show(y.shape)} and targets {show(targets.shape)}: the shapes must be "
+            f"{loss} of predictions {show(y.shape)} and targets {show(targets.shape)}: the shapes must be "
             f"equal, or every prediction would be compared with every target; reshape the targets to {show(y.shape)}."
         )
-    return reduce((y - targets) ** 2, reduction)
+    return targets

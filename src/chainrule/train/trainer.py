@@ -270,7 +270,7 @@ class Trainer:
         metrics = self._metrics(dataset)
         before = self.model.tensors()
         versions = [t.version for t in before]
-        total, entries = 0.0, 1
+        total = count = 0.0
         sums = dict.fromkeys(metrics, 0.0)
         with no_grad(), evaluating(self.model), np.errstate(all="ignore"):
             for start in range(0, len(dataset), _ROWS):
@@ -278,7 +278,7 @@ class Trainer:
                 outputs = _array(self.model(dataset.features(rows, self.model.dtype)))
                 t = _cast(dataset.targets[rows], self.model.dtype)
                 total += float(self.loss.samples(outputs, t, "sum"))
-                entries = outputs[0].size
+                count += self.loss.count(outputs, t)
                 for name, metric in metrics.items():
                     sums[name] += float(np.sum(metric(outputs, t)))
         after = self.model.tensors()
@@ -286,7 +286,7 @@ class Trainer:
             raise ChainruleError(
                 "evaluate: the model's forward changed a parameter; evaluation must leave them as they are."
             )
-        loss = self.loss.over(total, len(dataset), entries)
+        loss = self.loss.over(total, count)
         return Scores(loss=loss, **{name: value / len(dataset) for name, value in sums.items()})
 
     def _metrics(self, dataset: Dataset) -> dict[str, Metric]:
