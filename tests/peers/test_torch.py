@@ -99,6 +99,9 @@ IN_TORCH: dict[str, Callable[..., Any]] = {
     "softmax": lambda x, axis: torch.softmax(x, axis),
     "log_softmax": lambda x, axis: torch.log_softmax(x, axis),
     "cross_entropy": cross_entropy,
+    "binary_cross_entropy": lambda x, t: functional.binary_cross_entropy_with_logits(
+        *torch.broadcast_tensors(x, t), reduction="none"
+    ),
 }
 
 # Functions that are composed of ops, as PyTorch has them.
