@@ -1,9 +1,10 @@
 """Optimisers, clipping and schedules against PyTorch: 100 steps in float64, loss and parameters to 1e-10."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
-import chainrule as cr
 from chainrule import nn, optim
 
 torch = pytest.importorskip("torch")
@@ -47,7 +48,7 @@ class Ours:
 
     def __init__(self, name, options):
         rng = np.random.default_rng(0)
-        layers = [nn.Linear(n, m, dtype=np.float64, rng=rng) for n, m in zip(SIZES, SIZES[1:], strict=False)]
+        layers = [nn.Linear(n, m, dtype=np.float64, rng=rng) for n, m in pairwise(SIZES)]
         self.model = nn.Sequential(layers[0], nn.Tanh(), layers[1])
         self.optimizer = getattr(optim, name)(self.model.parameters(), **options)
         self.x, self.t = batch()
@@ -170,7 +171,6 @@ SCHEDULES = {
 
 
 @pytest.mark.parametrize(("schedule", "theirs"), SCHEDULES.values(), ids=SCHEDULES)
-@pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step:UserWarning")  # inside SequentialLR
 def test_a_schedule(schedule, theirs):
     base = 0.4
     ours, other = Ours("SGD", {"lr": base}), None
