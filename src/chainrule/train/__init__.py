@@ -2,6 +2,9 @@
 
 from chainrule.train.callbacks import Callback as Callback
 from chainrule.train.callbacks import ProgressBar as ProgressBar
+from chainrule.train.confusion import ConfusionMatrix as ConfusionMatrix
+from chainrule.train.confusion import confusion_matrix as confusion_matrix
+from chainrule.train.confusion import per_class_accuracy as per_class_accuracy
 from chainrule.train.early_stopping import EarlyStopping as EarlyStopping
 from chainrule.train.gradient_norms import GradientNorms as GradientNorms
 from chainrule.train.history import History as History
