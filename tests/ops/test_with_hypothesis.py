@@ -290,6 +290,12 @@ BATCHED: dict[str, Callable[[Any], Any]] = {
 }
 
 
+def test_integers_times_the_size_of_the_batch_stay_integers() -> None:
+    graph = cr.trace(lambda x: x * x.shape[0], np.arange(3), batch={"x": 0})
+    assert graph.run(np.arange(4)).tolist() == [0, 4, 8, 12]
+    assert graph.run(np.arange(4)).dtype == graph.outputs[0].dtype == np.int64
+
+
 @pytest.mark.parametrize("f", BATCHED.values(), ids=BATCHED)
 def test_a_graph_recorded_at_one_batch_size_runs_and_is_derived_at_every_other(f: Callable[[Any], Any]) -> None:
     random = np.random.default_rng(2)

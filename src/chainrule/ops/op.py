@@ -125,7 +125,7 @@ class Op:
     def result_dtype(cls, inputs: Sequence[Any], attributes: dict[str, Any]) -> np.dtype[Any]:
         """The dtype of the result, found by computing on arrays of one element; `inputs` are Values or numbers."""
         ones = [np.ones((1,) * len(x.shape), x.dtype) if hasattr(x, "dtype") else x for x in inputs]
-        ones = [1.0 if isinstance(x, dims.Later) else x for x in ones]
+        ones = [1 if isinstance(x, dims.Dim) else 1.0 if isinstance(x, dims.Later) else x for x in ones]
         return np.asarray(cls.forward(*ones, **attributes)).dtype
 
 
