@@ -27,7 +27,7 @@ def divergence(model: Module, lr: float, value: float, where: str, compute: Call
     """
     for name, p in model.named_parameters():
         if not np.isfinite(p.value).all():
-            why = f"the step before was too large; take a smaller learning rate than {lr}"
+            why = f"the step before was too large; take a smaller learning rate than {lr:g}"
             if p.grad is not None and not np.isfinite(p.grad).all():
                 why = "its gradient was not finite; look for an op without a derivative there, as np.sqrt at 0"
             return DivergenceError(
@@ -40,6 +40,6 @@ def divergence(model: Module, lr: float, value: float, where: str, compute: Call
     except DivergenceError as error:
         cause = str(error)
     return DivergenceError(
-        f"The loss is {value} at {where}: {cause}. Look at that op's inputs; a smaller learning rate than {lr} or "
+        f"The loss is {value} at {where}: {cause}. Look at that op's inputs; a smaller learning rate than {lr:g} or "
         "scaled inputs may help."
     )
