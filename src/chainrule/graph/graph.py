@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.errors import DtypeError, ShapeError, TraceError
+from chainrule.errors import ChainruleError, DtypeError, ShapeError, TraceError
 from chainrule.graph import tree
 from chainrule.ops import dims
 from chainrule.ops.dims import Dim, Shape, show
@@ -185,7 +185,7 @@ def _run_equation(equation: Equation, values: Mapping[Variable, Any], sizes: Map
     try:
         return op.apply(*inputs, **attributes)
     except (ValueError, IndexError) as error:
-        better = explain(op, error, inputs, attributes)
+        better = error if isinstance(error, ChainruleError) else explain(op, error, inputs, attributes)
         raise type(better)(f"{equation.origin}: {better}") from error
 
 
