@@ -10,7 +10,7 @@ from importlib import import_module
 from chainrule.errors import UnknownNameError
 from chainrule.lab.experiment import Report
 
-KNOWN = ("vu-a1", "ucsd-ece285")
+KNOWN = ("vu-a1", "ucsd-ece285", "vu-a2", "usc-ee541", "ntnu-tdt4265")
 
 
 def load(name: str) -> Report:

@@ -1,0 +1,60 @@
+"""vu-a2, usc-ee541 and ntnu-tdt4265: what they compare with formulas and counts is exact, and every id has a row."""
+
+from importlib import import_module
+
+import numpy as np
+import pytest
+
+from chainrule.lab.reports import ntnu_tdt4265, usc_ee541, vu_a2
+
+IDS = {
+    "vu_a2": [f"3.{i}" for i in range(1, 6)],
+    "usc_ee541": [f"4.{i}" for i in range(1, 8)],
+    "ntnu_tdt4265": [f"5.{i}" for i in range(1, 9)],  # 5.9 is the figures
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", IDS)
+def test_the_quick_version(name, tmp_path):
+    report = import_module(f"chainrule.lab.reports.{name}").REPORT
+    results = {}
+    for job in report.jobs(quick=True):
+        results.setdefault(job.experiment, []).append(job.result())
+    rows = list(report.rows(results, True))
+    assert sorted({row.id for row in rows}) == sorted(IDS[name])
+    verdicts = {row.verdict for row in rows}
+    assert "exact" in verdicts
+    assert "wrong" not in verdicts
+    # no training that was cut short is judged
+    assert {row.verdict for row in rows if row.id in ("4.4", "5.5", "5.6")} <= {"not judged", "shown"}
+
+    report.figures(results, tmp_path)
+    drawn = list(tmp_path.iterdir())
+    assert {".png", ".pdf"} <= {path.suffix for path in drawn}
+    assert all(path.stem.startswith(report.name) for path in drawn)
+
+
+def test_the_networks_are_the_reports():
+    tanh = usc_ee541._network("tanh", 0)
+    assert sum(p.size for p in tanh.parameters()) == 85085
+    assert all(0.08 < p.value.std() < 0.12 for p in tanh.parameters() if p.size > 500)
+    deep = ntnu_tdt4265._model(ntnu_tdt4265.NETWORKS["ten layers of 64"], 0)
+    assert len(list(deep.parameters())) == 11
+    assert [p.shape for p in vu_a2._network("ReLU", (4, 4), 0).parameters() if len(p.shape) == 2] == [
+        (2, 4), (4, 4), (4, 2)
+    ]  # fmt: skip
+
+
+def test_the_first_step_of_a_derivation_would_be_noticed_if_it_were_wrong(monkeypatch):
+    import chainrule as cr
+
+    monkeypatch.setattr(cr, "softmax", lambda s: np.exp(s) / np.exp(s).sum() * 1.001)
+    assert max(usc_ee541.derivation().values()) > 1e-4
+
+
+def test_the_stopping_rule_waits_for_its_patience():
+    falling = [1.0, 0.9, 0.8]
+    assert ntnu_tdt4265.stopping_epoch(falling + [0.85] * 9) == 12
+    assert ntnu_tdt4265.stopping_epoch(falling + [0.85] * 30) == 3 + ntnu_tdt4265.PATIENCE
+    assert ntnu_tdt4265.stopping_epoch([1 / n for n in range(1, 51)]) == 50
