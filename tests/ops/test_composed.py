@@ -175,3 +175,82 @@ def test_the_batch_may_be_symbolic() -> None:
 def test_what_does_not_fit_is_said_in_a_sentence(call: Callable[..., Any], says: str) -> None:
     with pytest.raises(cr.ChainruleError, match=says):
         call(cr.tensor(X))
+
+
+# ---- einsum
+
+EINSUMS = [
+    ("ij->ji", (3, 4)),
+    ("ij->", (3, 4)),
+    ("ij->j", (3, 4)),
+    ("ii->i", (3, 3)),
+    ("ii", (3, 3)),
+    ("iij->ij", (3, 3, 2)),
+    ("ba", (3, 4)),
+    ("ij,jk->ik", (3, 4), (4, 2)),
+    ("ij,jk", (3, 4), (4, 2)),
+    ("ij,kj->ik", (3, 4), (2, 4)),
+    ("ij,jk->ki", (3, 4), (4, 2)),
+    ("ij,j->i", (3, 4), (4,)),
+    ("i,i->", (4,), (4,)),
+    ("i,j->ij", (3,), (4,)),
+    ("ij,ij->ij", (3, 4), (3, 4)),
+    ("ij,ij->i", (3, 4), (3, 4)),
+    ("ij,ij->", (3, 4), (3, 4)),
+    ("bij,bjk->bik", (5, 3, 4), (5, 4, 2)),
+    ("bij,jk->bik", (5, 3, 4), (4, 2)),
+    ("bhqd,bhkd->bhqk", (2, 3, 4, 5), (2, 3, 6, 5)),
+    ("abc,cbd->ad", (2, 3, 4), (4, 3, 5)),
+    ("ijl,jk->ik", (3, 4, 2), (4, 2)),
+    ("ij,->ij", (3, 4), ()),
+    ("...ij,...jk->...ik", (5, 3, 4), (5, 4, 2)),
+    ("...ij,jk->...ik", (2, 5, 3, 4), (4, 2)),
+    ("...i,...i", (3, 4), (3, 4)),
+    ("...i->i...", (3, 4)),
+    ("...i,...i->...", (5, 1, 4), (3, 4)),
+    ("i...->...", (3, 4)),
+    ("ij,jk,kl->il", (3, 4), (4, 2), (2, 5)),
+    ("i,i,i->i", (3,), (3,), (3,)),
+    ("ni,ij,nj->n", (5, 3), (3, 4), (5, 4)),
+]
+
+
+@pytest.mark.parametrize(("subscripts", "shapes"), [(s, shapes) for s, *shapes in EINSUMS], ids=[e[0] for e in EINSUMS])
+def test_einsum_is_numpys(subscripts: str, shapes: list[tuple[int, ...]]) -> None:
+    xs = [np.random.default_rng(i).normal(size=shape) for i, shape in enumerate(shapes)]
+    expected = np.einsum(subscripts, *xs)
+    assert np.allclose(cr.einsum(subscripts, *xs), expected, rtol=1e-13)
+    on_tensors = np.einsum(subscripts, *map(cr.tensor, xs))
+    assert on_tensors.shape == expected.shape
+    assert np.allclose(on_tensors.value, expected, rtol=1e-13)
+    for i, x in enumerate(xs):
+        check_derivative(lambda v, i=i: cr.einsum(subscripts, *xs[:i], v, *xs[i + 1 :]), x)
+
+
+def test_a_matrix_product_by_einsum_is_recorded_as_nothing_but_that() -> None:
+    graph = cr.trace(lambda x, W: np.einsum("ni,ij->nj", x, W), X, np.ones((4, 2)), batch={"x": 0})
+    assert [e.op.name for e in graph.equations] == ["matmul"]
+    assert graph.outputs[0].shape[1] == 2
+
+
+def test_einsum_takes_a_symbolic_batch() -> None:
+    f = lambda x, A: np.einsum("nhi,hij,nhj->nh", x, A, x)  # noqa: E731
+    x, A = np.random.default_rng(0).normal(size=(2, 3, 4)), np.random.default_rng(1).normal(size=(3, 4, 4))
+    graph = cr.trace(f, x, A, batch={"x": 0})
+    more = np.random.default_rng(2).normal(size=(5, 3, 4))
+    assert np.allclose(graph.run(more, A), f(more, A), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("subscripts", "operands", "says"),
+    [
+        ("ij,jk->ik", [X], "is for 2 operands, 1 were given"),
+        ("ijk->i", [X], r"'ijk' in 'ijk->i' does not fit an operand of shape \(3, 4\)"),
+        ("ij->ik", [X], "must have letters of the operands"),
+        ("ij->ii", [X], "each once"),
+        ("ij,jk->ik", [X, X], "matmul"),
+    ],
+)
+def test_subscripts_that_do_not_fit_are_refused(subscripts: str, operands: list[np.ndarray], says: str) -> None:
+    with pytest.raises(cr.ChainruleError, match=says):
+        cr.einsum(subscripts, *map(cr.tensor, operands))

@@ -34,7 +34,7 @@ class ConfusionMatrix:
             raise DataError(f"confusion matrix: {len(self.names)} names were given for {len(counts)} classes.")
         right, totals = counts.diagonal(), counts.sum(axis=1)
         self.accuracy = float(right.sum() / totals.sum())
-        self.per_class = np.divide(right, totals, out=np.full(len(counts), np.nan), where=totals > 0)
+        self.per_class: Array = np.divide(right, totals, out=np.full(len(counts), np.nan), where=totals > 0)
 
     def __repr__(self) -> str:
         rows = [["true \\ taken for", *self.names, "right"]]
