@@ -49,6 +49,7 @@ NETWORKS = {
     "64-64": Network((64, 64), True, True, True, (".00058", ".16826", "1.0", ".9642"), "16"),
     "ten layers of 64": Network((64,) * 10, True, True, True, (".06465", ".21287", ".98095", ".9477"), "25"),
 }
+LABELS = {"+ momentum": "64 hidden, all tricks"}
 SCORES = ("train loss", "validation loss", "train accuracy", "validation accuracy")
 
 # 5.7: the report counts ordinary biases, although its network has the bias trick instead.
@@ -255,15 +256,20 @@ def figures(results: Results, folder: Path) -> None:
 
 
 def _compare(path: Path, title: str, names: Sequence[str], results: Mapping[str, Sequence[Result]]) -> None:
-    marks = [Mark(round(np.mean([run["stop"] for run in results[names[-1]]])), f"{names[-1]} would stop (mean)")]
+    marks = [
+        Mark(
+            round(np.mean([run["stop"] for run in results[names[-1]]])),
+            f"{LABELS.get(names[-1], names[-1])} would stop (mean)",
+        )
+    ]
     panels = []
     for quantity, unit in (("loss", f"loss ({LOSS})"), ("accuracy", f"accuracy ({ACCURACY})")):
         lines = [
-            Curve(f"{name}, {part}", [run[f"{part} {quantity}"] for run in results[name]])
-            for name in names
+            Curve(f"{LABELS.get(name, name)}, {part}", [run[f"{part} {quantity}"] for run in results[name]], colour=i)
+            for i, name in enumerate(names)
             for part in ("train", "validation")
         ]
-        panels.append(Panel(unit, lines, marks))
+        panels.append(Panel(unit, lines, marks, log=quantity == "loss"))
     curves(path, title, "epochs", panels)
 
 
