@@ -35,15 +35,22 @@ class ProgressBar(Callback):
             return
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.table import Column
 
-        columns = ("epoch", MofNCompleteColumn(), BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+        # A column that may wrap: many scores take a second line, not the place of the count.
+        scores = TextColumn("{task.description}", table_column=Column())
+        columns = ("epoch", MofNCompleteColumn(), BarColumn(bar_width=20), TimeRemainingColumn(), scores)
         self._bar = Progress(*columns, console=Console(stderr=True))
         self._bar.start()
         self._task = self._bar.add_task("", total=epochs)
 
     def on_epoch_end(self, trainer: "Trainer", epoch: int, scores: "dict[str, Scores]") -> None:
         if self._bar is not None:
-            parts = [f"{part} {name} {value:.4f}" for part, values in scores.items() for name, value in values.items()]
+            parts = [
+                f"{part} {' '.join(f'{name} {value:.4f}' for name, value in values.items())}"
+                for part, values in scores.items()
+                if values
+            ]
             self._bar.update(self._task, completed=epoch, description=", ".join(parts) or None)
 
     def on_fit_end(self, trainer: "Trainer") -> None:
