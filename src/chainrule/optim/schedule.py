@@ -169,6 +169,7 @@ class WarmUp(Schedule):
 
     @property
     def watches(self) -> str | None:  # type: ignore[override]
+        """What the schedule behind the warm-up watches."""
         return self.then.watches
 
     def __call__(self, epoch: int, lr: float, scores: Sequence[float] = ()) -> float:
@@ -215,6 +216,7 @@ class ReduceOnPlateau(Schedule):
 
     @property
     def watches(self) -> str:  # type: ignore[override]
+        """The score that it monitors."""
         return self.monitor
 
     def __call__(self, epoch: int, lr: float, scores: Sequence[float] = ()) -> float:
