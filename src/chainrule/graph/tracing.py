@@ -24,6 +24,7 @@ def _refuse(what: str, instead: str) -> Callable[..., Any]:
             f"{instead}."
         )
 
+    method.__doc__ = f"Raises: {what} a Symbol."
     return method
 
 
