@@ -6,6 +6,7 @@ Write the forward pass in NumPy; get the backward pass, derivatives of derivativ
 from typing import TYPE_CHECKING, Any
 
 from chainrule.engine import *
+from chainrule.engine.tensor import tensor as tensor
 from chainrule.errors import ChainruleError as ChainruleError
 from chainrule.graph import Graph as Graph
 from chainrule.graph import derive as derive

@@ -10,4 +10,3 @@ from chainrule.engine.autodiff import vjp as vjp
 from chainrule.engine.tensor import Tensor as Tensor
 from chainrule.engine.tensor import detect_nan as detect_nan
 from chainrule.engine.tensor import no_grad as no_grad
-from chainrule.engine.tensor import tensor as tensor
