@@ -1,6 +1,7 @@
 """Derivatives of NumPy code: Tensors that remember how they were made, and the functions that follow from them."""
 
 from chainrule.engine.autodiff import custom_vjp as custom_vjp
+from chainrule.engine.autodiff import elementwise as elementwise
 from chainrule.engine.autodiff import grad as grad
 from chainrule.engine.autodiff import hessian as hessian
 from chainrule.engine.autodiff import jacobian as jacobian

@@ -18,6 +18,7 @@ from chainrule.errors import DerivativeError, DtypeError, ShapeError
 from chainrule.graph import tree
 from chainrule.graph.tracing import LEVELS
 from chainrule.ops.dims import same_shape, show
+from chainrule.ops.families import Elementwise
 from chainrule.ops.numpy_names import ones_like, zeros_like
 from chainrule.ops.op import Op, Value
 
@@ -179,10 +180,37 @@ def custom_vjp(forward: Function, vjp: Function, name: str | None = None) -> Fun
     callable
         Works on arrays, Tensors and Symbols.
     """
+    return _own_op(Op, forward, vjp, name)
+
+
+def elementwise(f: Function, derivative: Function, name: str | None = None) -> Function:
+    """An element-wise function of one's own that is not made of functions with a derivative here.
+
+    A function in plain NumPy, such as `lambda x: 1 / (1 + np.exp(-x))`, is differentiated as it stands; this is for
+    others, such as `np.arctan`, or for a derivative that is to be written by hand.
+
+    Parameters
+    ----------
+    f : callable
+        From an array to an array of the same shape and dtype, each element from the one in its place.
+    derivative : callable
+        f'(x), in plain NumPy.
+    name : str, optional
+        How graphs call it; by default the name of `f`.
+
+    Returns
+    -------
+    callable
+        Works on arrays, Tensors and Symbols.
+    """
+    return _own_op(Elementwise, f, lambda g, _y, x: g * derivative(x), name)
+
+
+def _own_op(family: type[Op], forward: Function, vjp: Function, name: str | None) -> Function:
     title = str(name or getattr(forward, "__name__", type(forward).__name__)).strip("<>")
     if not isinstance(vjp, FunctionType) or vjp.__code__.co_argcount < 2:
         raise DerivativeError(f"custom_vjp: the rule of {title} must be a function `vjp(g, y, *inputs)`.")
-    op: type[Op] = type(title, (Op,), {"forward": forward, "vjp": vjp, "__doc__": forward.__doc__})
+    op: type[Op] = type(title, (family,), {"forward": forward, "vjp": vjp, "__doc__": forward.__doc__})
 
     @functools.wraps(forward)
     def call(*inputs: Any) -> Any:
