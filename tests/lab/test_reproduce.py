@@ -25,18 +25,26 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Make:
     monkeypatch.setattr(reports, "KNOWN", known)
     monkeypatch.setattr(reports, "load", lambda name: known[name])
 
-    def add(name: str = "r", run: Any = dict, values: tuple[float, ...] = (1.0, 1.1), label: str = "7") -> None:
+    def add(
+        name: str = "r",
+        run: Any = dict,
+        values: tuple[float, ...] = (1.0, 1.1),
+        label: str = "7",
+        seeds: tuple[int, ...] = (5, 3),
+        settings: Any = None,
+    ) -> None:
         judge = Judge(name)
 
         def rows(results: Results, quick: bool) -> Iterator[Row]:
-            seeds = [result["seed"] for result in results["e"]]
-            yield judge.band("1", f"loss of seeds {seeds}", "1.0", values, as_reported=not quick, unit="nats")
+            first = [result.get("seed", "?") for result in results["e"]]
+            yield judge.band("1", f"loss of seeds {first}", "1.0", values, as_reported=not quick, unit="nats")
             yield judge.exact("2", "label", label, 7)
 
         def draw(results: Results, folder: Path) -> None:
             images(folder / f"{name}-1", "a figure", {"black": [[0, 0], [0, 0]]})
 
-        known[name] = Report(name, "a report", lambda quick: [Experiment("e", run, seeds=(5, 3))], rows, draw)
+        experiments = [Experiment("e", run, seeds, settings or {})]
+        known[name] = Report(name, "a report", lambda quick: experiments, rows, draw)
 
     return add
 
@@ -50,7 +58,9 @@ def broken(seed: int) -> dict[str, Any]:
 
 
 def files(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    """What people read; the kept results of jobs are not among it."""
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return {name for name in found if not name.startswith(".jobs/")}
 
 
 def test_results_and_figures_are_written_and_the_table_is_printed(
@@ -108,6 +118,50 @@ def test_workers_give_the_same_bytes(make: Make, tmp_path: Path) -> None:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
+def counted(seed: int, log: str) -> dict[str, Any]:
+    with open(log, "a", encoding="utf-8") as file:
+        file.write(f"{seed} ")
+    return {"loss": seed / 3, "gap": [math.inf, math.nan]}
+
+
+def test_results_are_used_again_and_the_table_says_so(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "log"
+
+    def run() -> tuple[str, list[str]]:
+        reproduce(["r"], quick=False, out=tmp_path / "out")
+        return log.read_text(), capsys.readouterr().out.splitlines()
+
+    make(run=counted, settings={"log": str(log)})
+    seeds, lines = run()
+    assert seeds == "5 3 "
+    assert not any("earlier run" in line for line in lines)
+    seeds, lines = run()
+    assert seeds == "5 3 "
+    assert lines[0] == "2 of 2 results were there from an earlier run; --fresh runs them again."
+    assert any("1.05 ± 0.07" in line for line in lines)
+    assert lines[-2].endswith(" s (2 of 2 results were there from an earlier run)")
+
+    make(run=counted, settings={"log": str(log)}, seeds=(7, 5))
+    seeds, lines = run()
+    assert seeds == "5 3 7 "
+    assert lines[0].startswith("1 of 2 results were there")
+    assert lines[1].startswith("[2/2] r: e, seed 7 (")
+
+    reproduce(["r"], quick=False, out=tmp_path / "out", fresh=True)
+    assert log.read_text() == "5 3 7 7 5 "
+
+
+def test_what_is_left_of_a_run_that_was_killed_while_it_drew_is_removed(make: Make, tmp_path: Path) -> None:
+    make()
+    (tmp_path / ".unfinished" / "figures").mkdir(parents=True)
+    (tmp_path / ".unfinished" / "figures" / "r-2.png").touch()
+    reproduce(["r"], quick=True, out=tmp_path)
+    assert not (tmp_path / ".unfinished").exists()
+    assert not (tmp_path / "figures" / "r-2.png").exists()
+
+
 @pytest.mark.parametrize(("run", "error"), [(broken, ChainruleError), (interrupted, KeyboardInterrupt)])
 def test_a_run_that_ends_early_leaves_nothing_new(
     make: Make, tmp_path: Path, run: Any, error: type[BaseException]
@@ -131,15 +185,24 @@ def test_a_run_that_ends_early_leaves_the_old_results_alone(make: Make, tmp_path
 def test_a_disk_that_fills_while_writing_is_said_and_leaves_the_old_results_alone(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make()
     (tmp_path / "results.json").write_text("old", encoding="utf-8")
+    write_text = Path.write_text
+    space = ["a result", "another"]
 
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+    def full(path: Path, *arguments: Any, **options: Any) -> int:
+        if not space:
+            write_text(path, "ha")
+            raise OSError(28, "No space left on device")
+        space.pop()
+        return write_text(path, *arguments, **options)
 
     monkeypatch.setattr(Path, "write_text", full)
+    make()
     with pytest.raises(DataError, match=r"could not be written to .*: No space left on device"):
         reproduce(["r"], quick=True, out=tmp_path)
+    with pytest.raises(DataError, match=r"result of 'r: e, seed 5' could not be kept in .*: No space left on device"):
+        reproduce(["r"], quick=True, out=tmp_path, fresh=True)
+    assert list((tmp_path / ".jobs").iterdir()) == []
     assert files(tmp_path) == {"results.json"}
     assert (tmp_path / "results.json").read_bytes() == b"old"
 
@@ -160,11 +223,16 @@ def block_the_figures(out: Path) -> None:
     (out / "figures").write_text("mine", encoding="utf-8")
 
 
+def block_the_kept(out: Path) -> None:
+    out.mkdir()
+    (out / ".jobs").write_text("mine", encoding="utf-8")
+
+
 def block_the_results(out: Path) -> None:
     (out / "results.json").mkdir(parents=True)
 
 
-@pytest.mark.parametrize("block", [block_with_a_file, block_the_figures, block_the_results])
+@pytest.mark.parametrize("block", [block_with_a_file, block_the_figures, block_the_kept, block_the_results])
 def test_a_place_that_cannot_be_written_to_is_an_error_before_anything_runs(
     make: Make, tmp_path: Path, block: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -68,8 +68,8 @@ class Job:
         except ChainruleError as error:
             raise ChainruleError(f"{self}: {error}") from error
         # Through JSON and back: a result from this process equals one from a worker or from a file.
-        plain: Result = json.loads(json.dumps(result, default=_to_list))
-        return plain
+        same: Result = json.loads(json.dumps(result, default=plain))
+        return same
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,8 @@ class Report:
         return [job for experiment in self.experiments(quick) for job in experiment.jobs(self.name)]
 
 
-def _to_list(array: Any) -> Any:
+def plain(array: Any) -> Any:
+    """An array or scalar of NumPy as what JSON can write; `TypeError` for anything else."""
     if hasattr(array, "tolist"):
         return array.tolist()
     raise TypeError(f"A result must be numbers, strings, lists and dictionaries, but one holds {type(array).__name__}.")

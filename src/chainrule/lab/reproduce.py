@@ -1,17 +1,19 @@
 """`chainrule reproduce`: runs reports again, prints each figure beside ours with a verdict, and writes it all down.
 
-Nothing is written before everything has run, and then each file is put in its place whole.
+Each job's result is kept as soon as it is there, so that a run that was interrupted goes on with what is missing. What
+people read is written when everything has run, and each file is put in its place whole.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
+from tempfile import TemporaryFile
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -23,11 +25,14 @@ from chainrule.lab import reports as known_reports
 from chainrule.lab import runner
 from chainrule.lab.experiment import Job, Report, Result, Results
 from chainrule.lab.figures import require_matplotlib
+from chainrule.lab.store import Store
 from chainrule.lab.table import count, table
 from chainrule.lab.verdict import Row
 
+KEPT, UNFINISHED = ".jobs", ".unfinished"
 
-def reproduce(reports: list[str], *, quick: bool, out: Path, workers: int = 1) -> int:
+
+def reproduce(reports: list[str], *, quick: bool, out: Path, workers: int = 1, fresh: bool = False) -> int:
     """Run reports again and compare.
 
     Parameters
@@ -37,9 +42,12 @@ def reproduce(reports: list[str], *, quick: bool, out: Path, workers: int = 1) -
     quick : bool
         Run the small version, which takes seconds; rows that it cannot judge say so.
     out : Path
-        The folder for `results.json` and `figures/`; made if it is missing.
+        The folder for `results.json` and `figures/`; made if it is missing. The jobs' results are kept there too, in
+        `.jobs/`; what an earlier run with the same code, settings and data has kept is used again.
     workers : int
-        How many processes run jobs. One is this process; more have one BLAS thread each.
+        How many processes run jobs, with one BLAS thread each. One is this process.
+    fresh : bool
+        Use nothing of an earlier run.
 
     Returns
     -------
@@ -53,7 +61,7 @@ def reproduce(reports: list[str], *, quick: bool, out: Path, workers: int = 1) -
     DataError
         If `out` cannot be written to. This and the one above are raised before anything runs.
     ChainruleError
-        From a job, with the job's name before it. Nothing is written then.
+        From a job, with the job's name before it. Only the results of finished jobs are kept then.
     """
     chosen = [known_reports.load(name) for name in dict.fromkeys(reports or known_reports.KNOWN)]
     if workers < 1:
@@ -62,9 +70,12 @@ def reproduce(reports: list[str], *, quick: bool, out: Path, workers: int = 1) -
     started = time.perf_counter()
     console = _console()
     with _folder(Path(out)) as folder:
-        results, rows = _run(chosen, quick, workers, console)
+        store = Store(folder / KEPT)
+        if fresh:
+            store.forget(job for report in chosen for job in report.jobs(quick))
+        results, rows, reused = _run(chosen, quick, workers, console, store)
         figures = _write(folder, rows, [(report, results[report.name]) for report in chosen])
-    console.print(count(rows), Text(f"in {time.perf_counter() - started:.0f} s"))
+    console.print(count(rows), Text(f"in {time.perf_counter() - started:.0f} s{reused}"), sep=" ", soft_wrap=True)
     drawn = (
         f" and {figures} figure{'s' * (figures > 1)}, each as PNG and PDF, in {folder / 'figures'}" if figures else ""
     )
@@ -72,23 +83,44 @@ def reproduce(reports: list[str], *, quick: bool, out: Path, workers: int = 1) -
     return int(any(row.verdict == "wrong" for row in rows))
 
 
-def _run(chosen: Sequence[Report], quick: bool, workers: int, console: Console) -> tuple[dict[str, Results], list[Row]]:
-    """Run all jobs; print a report's table as soon as the last of its jobs is done."""
+def _run(
+    chosen: Sequence[Report], quick: bool, workers: int, console: Console, store: Store
+) -> tuple[dict[str, Results], list[Row], str]:
+    """Run the jobs whose results are not kept; print a report's table as soon as the last of its jobs is done.
+
+    Besides the results by report and the rows, return a remark on how many results were there already.
+    """
     jobs = {report.name: report.jobs(quick) for report in chosen}
     every = [job for report in chosen for job in jobs[report.name]]
-    done: dict[Job, Result] = {}
+    done = {job: result for job in every if (result := store.get(job)) is not None}
+    missing = [job for job in every if job not in done]
+    remark = f"{len(done)} of {len(every)} results were there from an earlier run" if done else ""
     results: dict[str, Results] = {}
     rows: dict[str, list[Row]] = {}
-    with _progress(console, every, workers) as progress, closing(runner.run(every, workers)) as finished:
-        for job, result in finished:
-            done[job] = result
-            progress(job)
-            for report in chosen:
-                if report.name not in rows and all(job in done for job in jobs[report.name]):
-                    results[report.name] = _by_experiment(jobs[report.name], done)
-                    rows[report.name] = list(report.rows(results[report.name], quick))
-                    console.print(table(f"{report.name}: {report.title}", rows[report.name], console.width))
-    return results, [row for report in chosen for row in rows[report.name]]
+
+    def compare() -> None:
+        for report in chosen:
+            if report.name not in rows and all(job in done for job in jobs[report.name]):
+                results[report.name] = _by_experiment(jobs[report.name], done)
+                rows[report.name] = list(report.rows(results[report.name], quick))
+                console.print(table(f"{report.name}: {report.title}", rows[report.name], console.width))
+
+    if done:
+        console.print(Text(f"{remark}; --fresh runs them again."), soft_wrap=True)
+    compare()
+    try:
+        with _progress(console, missing, len(every), workers) as progress, closing(runner.run(missing, workers)) as new:
+            for job, result in new:
+                store.keep(job, result)
+                done[job] = result
+                progress(job)
+                compare()
+    except BaseException:
+        if done:
+            what = f"{len(done)} of {len(every)} results are kept: the same command, without --fresh, does the others."
+            console.print(Text(what), soft_wrap=True)
+        raise
+    return results, [row for report in chosen for row in rows[report.name]], f" ({remark})" if remark else ""
 
 
 def _by_experiment(jobs: Sequence[Job], done: dict[Job, Result]) -> Results:
@@ -101,8 +133,8 @@ def _by_experiment(jobs: Sequence[Job], done: dict[Job, Result]) -> Results:
 def _write(folder: Path, rows: Sequence[Row], drawings: Sequence[tuple[Report, Results]]) -> int:
     """Draw and write everything beside its place, then move it there; return the number of figures."""
     try:
-        with TemporaryDirectory(dir=folder, prefix=".unfinished-") as name:
-            unfinished = Path(name)
+        shutil.rmtree(folder / UNFINISHED, ignore_errors=True)  # of a run that was killed
+        with _temporary(folder / UNFINISHED) as unfinished:
             for report, results in drawings:
                 report.figures(results, unfinished / "figures")
             text = json.dumps([row.as_json() for row in rows], indent=1, allow_nan=False, ensure_ascii=False)
@@ -119,9 +151,18 @@ def _write(folder: Path, rows: Sequence[Row], drawings: Sequence[tuple[Report, R
 
 
 @contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    path.mkdir()
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
 def _folder(path: Path) -> Iterator[Path]:
     """Make the folder and prove that it can be written to; if what follows fails, remove what was made and is empty."""
-    for place in (path / "figures", path, *path.parents):
+    for place in (path / "figures", path / KEPT, path, *path.parents):
         if place.exists() and not place.is_dir():
             raise DataError(f"Results cannot be written to '{path}': '{place}' is a file. Name a folder.")
     if (path / "results.json").is_dir():
@@ -132,7 +173,7 @@ def _folder(path: Path) -> Iterator[Path]:
     try:
         try:
             path.mkdir(parents=True, exist_ok=True)
-            for place in (path, path / "figures"):
+            for place in (path, path / "figures", path / KEPT):
                 if place.exists():
                     TemporaryFile(dir=place).close()
         except OSError as error:
@@ -149,8 +190,11 @@ def _folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _progress(console: Console, jobs: Sequence[Job], workers: int) -> Iterator[Callable[[Job], None]]:
-    """Give a function to call for each finished job: a bar in a terminal, otherwise a line for each."""
+def _progress(console: Console, jobs: Sequence[Job], total: int, workers: int) -> Iterator[Callable[[Job], None]]:
+    """Give a function to call for each finished job: a bar in a terminal, otherwise a line for each.
+
+    `jobs` are those that are missing of a `total`.
+    """
     started = time.perf_counter()
     waiting = list(jobs)
     if not console.is_terminal:
@@ -158,7 +202,7 @@ def _progress(console: Console, jobs: Sequence[Job], workers: int) -> Iterator[C
         def line(job: Job) -> None:
             waiting.remove(job)
             seconds = time.perf_counter() - started
-            console.print(Text(f"[{len(jobs) - len(waiting)}/{len(jobs)}] {job} ({seconds:.1f} s)"), soft_wrap=True)
+            console.print(Text(f"[{total - len(waiting)}/{total}] {job} ({seconds:.1f} s)"), soft_wrap=True)
 
         yield line
         return
@@ -169,7 +213,7 @@ def _progress(console: Console, jobs: Sequence[Job], workers: int) -> Iterator[C
         def running() -> str:
             return "; ".join(map(str, waiting[:workers]))  # jobs start in order
 
-        task = bar.add_task(running(), total=len(jobs))
+        task = bar.add_task(running(), total=total, completed=total - len(jobs))
 
         def advance(job: Job) -> None:
             waiting.remove(job)

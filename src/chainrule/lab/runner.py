@@ -17,11 +17,12 @@ from chainrule.lab.experiment import Job, Result
 def run(jobs: Sequence[Job], workers: int = 1) -> Generator[tuple[Job, Result], None, None]:
     """Yield each job with its result: in order with one worker, else as they finish.
 
-    One worker is this process. More are processes of their own with one BLAS thread each, started afresh (spawn), so
-    that a result does not depend on what ran before it. Closing the iterator, or an error in a job, ends them at once.
+    One worker is this process. More are processes of their own, started afresh (spawn), so that a result does not
+    depend on what ran before it. A job has one BLAS thread wherever it runs, so that its result has the same bits.
+    Closing the iterator, or an error in a job, ends the processes at once.
     """
     if workers == 1 or len(jobs) < 2:
-        yield from ((job, job.result()) for job in jobs)
+        yield from ((job, _on_one_thread(job)) for job in jobs)
         return
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(
@@ -34,7 +35,7 @@ def run(jobs: Sequence[Job], workers: int = 1) -> Generator[tuple[Job, Result], 
     except BrokenProcessPool as error:
         raise ChainruleError(
             "A worker process ended without a result: the system may have stopped it because memory ran out. "
-            "Nothing was written; use fewer workers."
+            "Use fewer workers."
         ) from error
     except BaseException:
         # A training may take minutes more: whoever stops the run, or reads of its error, should not have to wait.
@@ -45,9 +46,16 @@ def run(jobs: Sequence[Job], workers: int = 1) -> Generator[tuple[Job, Result], 
         pool.shutdown(cancel_futures=True)
 
 
+def _on_one_thread(job: Job) -> Result:
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, unused-ignore]
+
+    with threadpool_limits(limits=1):
+        return job.result()
+
+
 def _prepare_worker() -> None:
     """Keep a worker on one thread, so that workers do not compete for the cores, and tie its life to the parent's."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, unused-ignore]
+    from threadpoolctl import threadpool_limits
 
     # Libraries loaded from now on read the environment; NumPy's is loaded already.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
