@@ -21,6 +21,11 @@ def regression(classes=10, samples=6, features=4):
     return p, rng().normal(size=(samples, features)), rng(1).integers(0, classes, samples)
 
 
+def sigmoid_network():
+    """Parameters of a network with one hidden layer, 4-5-3."""
+    return {"W1": rng(1).normal(size=(4, 5)), "b1": np.zeros(5), "W2": rng(2).normal(size=(5, 3)), "b2": np.zeros(3)}
+
+
 def blobs(samples=200, classes=3, features=4, noise=1.0, seed=0):
     """Points around one centre a class, and their labels; other seeds give other points around the same centres."""
     centres = 2 * rng(99).normal(size=(classes, features))
@@ -53,7 +58,7 @@ def test_twins_are_called_in_the_same_way(defect):
     assert "Right" in defect.clean.__doc__
 
 
-@pytest.mark.parametrize("id", ["6.3", "6.5", "6.9", "6.11", "6.17", "6.18"])
+@pytest.mark.parametrize("id", ["6.3", "6.9", "6.11", "6.17", "6.18"])
 @pytest.mark.parametrize("twin", TWINS)
 def test_a_derivative_check_tells_the_twins_apart_where_the_derivative_is_wrong(id, twin):
     p, x, t = regression(classes=5)
@@ -108,7 +113,7 @@ def test_6_3_the_loss_starts_at_325_thousandths():
 def test_6_4_the_output_bias_never_moves_and_hidden_biases_are_equal():
     x = rng().normal(size=(20, 1, 4))
     for twin in TWINS:
-        p = {"W1": rng(1).normal(size=(4, 5)), "b1": np.zeros(5), "W2": rng(2).normal(size=(5, 3)), "b2": np.zeros(3)}
+        p = sigmoid_network()
         for i in range(20):
             _, gradients = getattr(DEFECTS["6.4"], twin)(p, x[i], i % 3)
             p = {name: p[name] - 0.1 * gradients[name] for name in p}
@@ -118,20 +123,20 @@ def test_6_4_the_output_bias_never_moves_and_hidden_biases_are_equal():
 
 
 @pytest.mark.parametrize("twin", TWINS)
-def test_6_4_a_derivative_check_fails_for_the_biases_alone(twin):
-    p = {"W1": rng(1).normal(size=(4, 5)), "b1": np.zeros(5), "W2": rng(2).normal(size=(5, 3)), "b2": np.zeros(3)}
-    f, x = getattr(DEFECTS["6.4"], twin), rng().normal(size=(1, 4))
+@pytest.mark.parametrize(("id", "wrong"), [("6.4", {"b1", "b2"}), ("6.5", {"W1", "b1", "W2", "b2"})])
+def test_6_4_and_6_5_a_derivative_check_tells_which_gradients_are_wrong(id, wrong, twin):
+    f, p, x = getattr(DEFECTS[id], twin), sigmoid_network(), rng().normal(size=(1, 4))
     _, gradients = f(p, x, 1)
     for name in p:
         numerical = numerical_gradient(lambda value, name=name: f({**p, name: value}, x, 1)[0], p[name])
-        wrong = np.abs(numerical - gradients[name]).max() > 1e-6
-        assert wrong == (twin == "defective" and name in ("b1", "b2"))
+        differs = np.abs(numerical - gradients[name]).max() > 1e-6
+        assert differs == (twin == "defective" and name in wrong)
 
 
 def test_6_5_each_output_of_a_single_sample_is_1():
-    p, x, t = regression(samples=1)
-    assert DEFECTS["6.5"].defective(p, x, t)[0] == 0  # -ln 1
-    assert DEFECTS["6.5"].clean(p, x, t)[0] == pytest.approx(np.log(10))
+    x = rng().normal(size=(1, 4))
+    assert DEFECTS["6.5"].defective(sigmoid_network(), x, 1)[0] == 0  # -ln 1
+    assert DEFECTS["6.5"].clean(sigmoid_network(), x, 1)[0] > 0.1
 
 
 def test_6_6_the_initial_loss_is_far_above_ln_10():

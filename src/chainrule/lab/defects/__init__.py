@@ -85,7 +85,7 @@ _ALL = (
         "softmax over the wrong axis",
         "each output of a single sample is 1, so its loss is 0",
         derivatives.softmax_over_samples,
-        derivatives.softmax_regression,
+        derivatives.one_sample,
         concerns_derivative=True,
     ),
     Defect(

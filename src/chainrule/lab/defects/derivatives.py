@@ -45,17 +45,6 @@ def reports_another_loss(p: Parameters, x: Array, t: Array) -> LossAndGradients:
     return loss, {"W": x.T @ d, "b": d.sum(axis=0)}
 
 
-def softmax_over_samples(p: Parameters, x: Array, t: Array) -> LossAndGradients:
-    """6.5: the softmax runs along the samples; of a single sample each output is 1."""
-    N = len(x)
-    o = x @ p["W"] + p["b"]
-    e = np.exp(o - o.max(axis=0))
-    y = e / e.sum(axis=0)
-    loss = -np.log(y[np.arange(N), t]).mean()
-    d = (y - np.eye(y.shape[1])[t]) / N
-    return loss, {"W": x.T @ d, "b": d.sum(axis=0)}
-
-
 def scaled_for_two_classes(p: Parameters, x: Array, t: Array) -> LossAndGradients:
     """6.9: loss and gradient carry a factor 2/C, which is 1 for two classes only."""
     N = len(x)
@@ -114,6 +103,18 @@ def sums_biases_over_outputs(p: Parameters, x: Array, t: int) -> LossAndGradient
     d2 = y - np.eye(y.shape[1])[t]
     d1 = d2 @ p["W2"].T * h * (1 - h)
     return loss, {"W1": x.T @ d1, "b1": d1.sum(axis=1), "W2": h.T @ d2, "b2": d2.sum(axis=1)}
+
+
+def softmax_over_samples(p: Parameters, x: Array, t: int) -> LossAndGradients:
+    """6.5: the softmax runs along the samples; of a single sample each output is 1."""
+    h = sigmoid(x @ p["W1"] + p["b1"])
+    o = h @ p["W2"] + p["b2"]
+    e = np.exp(o - o.max(axis=0))
+    y = e / e.sum(axis=0)
+    loss = -np.log(y[0, t])
+    d2 = y - np.eye(y.shape[1])[t]
+    d1 = d2 @ p["W2"].T * h * (1 - h)
+    return loss, {"W1": x.T @ d1, "b1": d1.sum(axis=0), "W2": h.T @ d2, "b2": d2.sum(axis=0)}
 
 
 def cross_entropy_backward(o: Array, t: Array) -> Array:

@@ -33,15 +33,16 @@ class ScalarNetwork:
         return k1
 
     def forward(self, x: Sequence[float]) -> list[float]:
-        self.h = [1 / (1 + math.exp(-k)) for k in self.preactivations(x)]
+        # Neither exponential overflows, however large a pre-activation is.
+        self.h = [1 / (1 + math.exp(-k)) if k > 0 else (e := math.exp(k)) / (1 + e) for k in self.preactivations(x)]
         k2 = list(self.c)
         for h_j, row in zip(self.h, self.v, strict=True):
             for k, v_jk in enumerate(row):
                 k2[k] += h_j * v_jk
         largest = max(k2)
-        e = [math.exp(k - largest) for k in k2]
-        total = sum(e)
-        return [each / total for each in e]
+        y = [math.exp(k - largest) for k in k2]
+        total = sum(y)
+        return [each / total for each in y]
 
     def step(self, x: Sequence[float], t: int, lr: float) -> float:
         """One step down the gradient of -ln y[t]; returns the loss before it."""

@@ -1,17 +1,19 @@
 """VU Amsterdam, Deep Learning 2020, assignment 1: the derivatives of softmax and cross-entropy, and a network on single
-numbers whose every value and every derivative the report prints.
+numbers whose every value and every derivative the report prints. Its trainings are in `vu_a1_training.py`, and what is
+compared and drawn of them in `vu_a1_results.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from chainrule import scalar
 from chainrule.lab.experiment import Experiment, Report, Result, Results
+from chainrule.lab.reports import vu_a1_results, vu_a1_training
+from chainrule.lab.reports.vu_a1_training import affine
 from chainrule.lab.verdict import Judge, Row
 from chainrule.scalar import Number
 
@@ -49,8 +51,9 @@ ZERO = "0.000000000000"
 
 
 def experiments(quick: bool) -> list[Experiment]:
-    """The small questions take no time: quick and whole are the same."""
+    """The small questions take no time: of them, quick and whole are the same."""
     return [
+        *vu_a1_training.experiments(quick),
         Experiment("derivatives on single numbers", derivatives_on_single_numbers),
         Experiment("derivatives on arrays", derivatives_on_arrays),
         Experiment("network", network),
@@ -102,9 +105,9 @@ def network() -> Result:
     """Run the network of question 2 forward and backward on single numbers: every value of tables 1 and 2."""
     w, v = [[Number(each) for each in row] for row in W], [[Number(each) for each in row] for row in V]
     b, c = [Number(each) for each in B], [Number(each) for each in C]
-    k1 = _affine(X, w, b)
+    k1 = affine(X, w, b)
     h = [scalar.sigmoid(each) for each in k1]
-    k2 = _affine(h, v, c)
+    k2 = affine(h, v, c)
     y = scalar.softmax(k2)
     loss = _cross_entropy(y, T)
     loss.backward()
@@ -122,7 +125,7 @@ def network() -> Result:
 
 
 def rows(results: Results, quick: bool) -> Iterator[Row]:
-    """Compare: question 1 with its formulas, question 2 with its tables."""
+    """Compare: question 1 with its formulas, question 2 with its tables, the trainings with what is printed of them."""
     for experiment, engine in ENGINES.items():
         for formula, difference in results[experiment][0].items():
             yield judge.exact("1.1", f"largest |autodiff − formula| of {formula}, on {engine}", ZERO, difference)
@@ -133,10 +136,7 @@ def rows(results: Results, quick: bool) -> Iterator[Row]:
         for name in table:
             for entry, reported, value in _entries(name, table[name], ours[name]):
                 yield judge.exact(id, entry, reported, value, cut_off=True)
-
-
-def figures(results: Results, folder: Path) -> None:
-    """None yet: figures 2 to 8 belong to the trainings."""
+    yield from vu_a1_results.rows(results, quick)
 
 
 def _entries(name: str, reported: Any, ours: Any) -> Iterator[tuple[str, str, float]]:
@@ -146,12 +146,6 @@ def _entries(name: str, reported: Any, ours: Any) -> Iterator[tuple[str, str, fl
     else:
         for number, (one_reported, one_of_ours) in enumerate(zip(reported, ours, strict=True), start=1):
             yield from _entries(f"{name}[{number}]", one_reported, one_of_ours)
-
-
-def _affine(x: Sequence[Any], weights: Sequence[Sequence[Number]], bias: Sequence[Number]) -> list[Number]:
-    """xᵀW + b, one output at a time."""
-    columns = zip(*weights, strict=True)
-    return [sum((a * w for a, w in zip(x, column, strict=True)), b) for column, b in zip(columns, bias, strict=True)]
 
 
 def _cross_entropy(y: Sequence[Number], t: Sequence[float] | Array) -> Number:
@@ -180,4 +174,6 @@ def _differences(
     return dict(largest)
 
 
-REPORT = Report("vu-a1", "a network on single numbers, and its derivatives", experiments, rows, figures)
+REPORT = Report(
+    "vu-a1", "networks trained one sample at a time, their derivatives", experiments, rows, vu_a1_results.figures
+)
