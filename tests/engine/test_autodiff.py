@@ -194,6 +194,16 @@ def test_jacobian_takes_any_argument_also_from_the_end(argnum):
     )
 
 
+@pytest.mark.parametrize("argnums", [0.5, "x", None, (0, "x")])
+def test_argnums_that_are_no_ints_are_refused(argnums):
+    with pytest.raises(DerivativeError, match="expected an int, or a tuple of ints"):
+        cr.grad(loss, argnums)(W, B, X)
+
+
+def test_argnums_may_be_of_numpy():
+    np.testing.assert_array_equal(cr.grad(loss, np.int64(1))(W, B, X), cr.grad(loss, 1)(W, B, X))
+
+
 def test_jacobian_refuses_what_is_no_array():
     with pytest.raises(DerivativeError, match="returned a tuple"):
         cr.jacobian(lambda x: (x, x))(X)
@@ -348,6 +358,17 @@ def test_a_rule_that_returns_what_cannot_be_a_gradient_is_named():
         cr.grad(lambda x: cr.custom_vjp(twice, lambda g, y, x: g[:2])(x).sum())(np.ones(3))
     with pytest.raises(DerivativeError, match="twice returned 2 gradients for 1 input"):
         cr.grad(lambda x: cr.custom_vjp(twice, lambda g, y, x: (g, g))(x).sum())(np.ones(3))
+
+
+def test_an_op_of_ones_own_that_closes_over_a_tensor_is_refused_instead_of_losing_its_derivative():
+    w = cr.tensor(2.0, requires_grad=True)
+    scaled = cr.custom_vjp(lambda x: x * w, lambda g, y, x: g * 2.0, "scaled")
+    with pytest.raises(
+        TraceError, match=r"test_autodiff\.py, line \d+: scaled closes over a tensor.*; pass it as an input"
+    ):
+        scaled(cr.tensor(1.0, requires_grad=True))
+    with pytest.raises(TraceError, match="scaled closes over a tensor"):
+        cr.grad(cr.grad(lambda v: cr.custom_vjp(lambda x: x * v, lambda g, y, x: g, "scaled")(v)))(2.0)
 
 
 @pytest.mark.parametrize("rule", [lambda g: g, lambda *all: all[0], None])

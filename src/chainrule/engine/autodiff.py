@@ -55,8 +55,10 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
 
     @functools.wraps(f)
     def both(*args: Any, **options: Any) -> tuple[Any, Any]:
-        picked = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+        picked = tuple(argnums) if isinstance(argnums, (tuple, list)) else (argnums,)
         for i in picked:
+            if not isinstance(i, (int, np.integer)):
+                raise DerivativeError(f"grad: argnums is {argnums!r}; expected an int, or a tuple of ints.")
             if not -len(args) <= i < len(args):
                 raise DerivativeError(f"grad: argnums names the argument {i}, but {len(args)} were given.")
         picked = tuple(i % len(args) for i in picked)
@@ -78,7 +80,7 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
                 f"grad: the function returned {found}; expected one float, of shape (). See jacobian."
             )
         gradients = pull(ones_like(y) if isinstance(y, Value) else np.ones_like(y))
-        return y, gradients[0] if isinstance(argnums, int) else gradients
+        return y, gradients if isinstance(argnums, (tuple, list)) else gradients[0]
 
     return both
 

@@ -203,8 +203,13 @@ class Tensor(NumpyValue):
             if isinstance(error, ChainruleError):
                 raise
             raise explain(op, error, values, attributes) from error
-        if type(y) is not np.ndarray and not isinstance(y, Value):
-            y = np.asarray(y)
+        if type(y) is not np.ndarray:
+            if not isinstance(y, Value):
+                y = np.asarray(y)
+            elif y.level >= level:
+                raise TraceError(
+                    f"{user_line()}: {op.name} closes over a tensor and would lose its derivative; pass it as an input."
+                )
         if _state.detecting:
             _detect(op, y, values)
         if not tracked or op.no_gradient or level <= _state.silent:
