@@ -83,6 +83,11 @@ def test_batch_that_names_nothing_or_a_missing_axis_raises():
         cr.trace(network, W, np.zeros(3), X, batch={"x": 2})
 
 
+def test_batches_of_different_sizes_are_refused():
+    with pytest.raises(ShapeError, match="'x' has the size 3 along its batch axis, but 't' has 4"):
+        cr.trace(lambda x, t: x[:, 0] * t, X, np.ones(4), batch={"x": 0, "t": 0})
+
+
 def test_inputs_are_named_after_the_parameters_of_functions_methods_and_wrapped_functions():
     class Model:
         def call(self, images):

@@ -10,7 +10,7 @@ import numpy as np
 from chainrule.errors import ChainruleError, ShapeError, TraceError, user_line
 from chainrule.graph import tree
 from chainrule.graph.graph import Equation, Graph, Variable, live
-from chainrule.ops.dims import Dim, Later, Shape, show
+from chainrule.ops.dims import Dim, Later, Shape, Size, same, show
 from chainrule.ops.op import Op, Value, operands
 from chainrule.ops.value import NumpyValue
 
@@ -76,6 +76,7 @@ class Tracer:
         self.equations: list[Equation] = []
         self.sizes: dict[str, tuple[Variable, int]] = {}
         self.names: set[str] = set()
+        self.batch: tuple[str, Size] | None = None  # the first input that has a batch axis, and its size when traced
         self.rule = ""  # while a derivative is being recorded: the op it belongs to
 
     def variable(self, name: str, shape: Shape, dtype: Any) -> Variable:
@@ -233,6 +234,9 @@ def _input(tracer: Tracer, name: str, x: Any, axis: int | None) -> Symbol:
     if not -len(shape) <= axis < len(shape):
         raise ShapeError(f"batch names axis {axis} of '{name}', which has the shape {show(shape)}.")
     axis %= len(shape)
+    first, size = tracer.batch = tracer.batch or (name, shape[axis])
+    if not same(size, shape[axis]):
+        raise ShapeError(f"batch: '{first}' has the size {size} along its batch axis, but '{name}' has {shape[axis]}.")
     symbol = tracer.input(name, (*shape[:axis], Dim("N"), *shape[axis + 1 :]), x.dtype)
     tracer.sizes.setdefault("N", (symbol.variable, axis))
     return symbol
