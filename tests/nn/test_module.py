@@ -158,6 +158,14 @@ def test_predict_of_nothing_is_nothing(model):
     assert model.predict(np.zeros((0, 4))).shape == (0, 3)
 
 
+def test_predict_refuses_a_number_and_batches_of_nothing(model):
+    with pytest.raises(ShapeError, match="predict was given a single number"):
+        model.predict(np.float32(1.0))
+    for batch_size in (0, -1, 2.5, None):
+        with pytest.raises(ChainruleError, match="predict: batch_size is"):
+            model.predict(np.ones((2, 4)), batch_size=batch_size)
+
+
 def test_predict_scales_a_dataset_as_training_does(model):
     pixels = np.random.default_rng(0).integers(0, 256, (6, 4)).astype(np.uint8)
     dataset = data.Dataset(pixels, np.zeros(6, int), scale=1 / 255, shift=-0.5)

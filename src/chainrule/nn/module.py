@@ -131,9 +131,13 @@ class Module:
         -------
         ndarray (n, ...)
         """
+        if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+            raise ChainruleError(f"predict: batch_size is {batch_size!r}; expected a whole number, at least 1.")
         features = x.features if hasattr(x, "features") else None
         if features is None:
             x = np.asarray(x)
+            if x.ndim == 0:
+                raise ShapeError("predict was given a single number; expected an array (n, ...) of n samples.")
             if x.dtype.kind not in "f":
                 raise DtypeError(
                     f"predict was given {x.dtype}: scale the inputs to floats as in training, for example with "
