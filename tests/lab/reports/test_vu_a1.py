@@ -1,40 +1,116 @@
-"""vu-a1, questions 1 and 2: every row exact, on single numbers and on arrays."""
+"""vu-a1: questions 1 and 2 are exact; the trainings take the steps that they say, and verdicts follow from numbers."""
 
 from typing import Any
 
+import numpy as np
 import pytest
 
-from chainrule.lab.reports import vu_a1
+import chainrule as cr
+from chainrule import data, nn, optim
+from chainrule.lab.defects import DEFECTS
+from chainrule.lab.reports import vu_a1, vu_a1_results, vu_a1_training
 from chainrule.lab.verdict import Row
+
+Results = dict[str, list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
-def results() -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
+def results() -> Results:
+    found: Results = {}
     for job in vu_a1.REPORT.jobs(quick=True):
         found.setdefault(job.experiment, []).append(job.result())
     return found
 
 
 @pytest.fixture(scope="module")
-def rows(results: dict[str, list[dict[str, Any]]]) -> list[Row]:
+def rows(results: Results) -> list[Row]:
     return list(vu_a1.REPORT.rows(results, True))
 
 
 def test_every_id_has_rows(rows: list[Row]) -> None:
-    number = {id: sum(row.id == id for row in rows) for id in ("1.1", "1.2", "1.3", "1.4")}
-    assert number == {"1.1": 8, "1.2": 1, "1.3": 11, "1.4": 17}
+    number = {f"1.{i}": sum(row.id == f"1.{i}" for row in rows) for i in range(1, 14)}
+    assert all(number.values())
+    assert [number[id] for id in ("1.1", "1.2", "1.3", "1.4")] == [8, 1, 11, 17]
 
 
-def test_every_printed_number_is_exact(rows: list[Row]) -> None:
-    assert {row.verdict for row in rows if row.reported is not None} == {"exact"}
+def test_what_no_chance_enters_is_exact(rows: list[Row]) -> None:
+    assert {row.verdict for row in rows if row.reported is not None and row.id in "1.1 1.2 1.3 1.4 1.5 1.7"} == {
+        "exact"
+    }
+    assert "wrong" not in {row.verdict for row in rows}
     assert {row.report for row in rows} == {"vu-a1"}
 
 
-def test_the_rows_can_tell_a_wrong_derivative(results: dict[str, list[dict[str, Any]]]) -> None:
+def test_a_quick_run_judges_no_training(rows: list[Row]) -> None:
+    assert {row.verdict for row in rows if row.id in ("1.6", "1.13")} == {"not judged"}
+
+
+def test_the_rows_can_tell_a_wrong_derivative(results: Results) -> None:
     network = {**results["network"][0], "dc": [-0.5, 0.4999999]}
     derivatives = dict.fromkeys(results["derivatives on arrays"][0], 1e-12)
     changed = {**results, "network": [network], "derivatives on arrays": [derivatives]}
     wrong = [row.quantity for row in vu_a1.REPORT.rows(changed, True) if row.verdict == "wrong"]
     assert len(wrong) == 5
     assert "dc[2]" in wrong
+
+
+@pytest.mark.parametrize(("defective", "verdict"), [((0.6902, 0.6891), "explained"), ((0.72, 0.7201), "differs")])
+def test_1_6_is_explained_only_by_a_defect_that_is_in_band(
+    results: Results, defective: tuple[float, float], verdict: str
+) -> None:
+    def runs(losses: tuple[float, ...]) -> list[dict[str, Any]]:
+        return [{**results["synthetic"][0], "train": [loss], "test": [loss]} for loss in losses]
+
+    changed = {**results, "synthetic": runs((0.098, 0.099)), "synthetic, 6.1": runs(defective)}
+    rows = [row for row in vu_a1_results.rows(changed, False) if row.id == "1.6" and "50 epochs" in row.quantity]
+    assert {row.verdict for row in rows} == {verdict}
+
+
+@pytest.mark.slow
+def test_the_figures_are_drawn(results: Results, tmp_path: Any) -> None:
+    vu_a1.REPORT.figures(results, tmp_path)
+    assert {path.name for path in tmp_path.glob("*.png")} >= {f"vu-a1-figure-{n}.png" for n in (2, 3, 5, 6, 7, 8)}
+
+
+def test_1_5_plain_python_takes_the_same_steps() -> None:
+    ours = vu_a1_training.synthetic(seed=3, epochs=2, samples=500)
+    net, train = DEFECTS["6.1"].clean(vu_a1_training.W, vu_a1_training.V), data.synthetic(seed=3)[0]
+    for loss in ours["train"]:
+        steps = [net.step(train.inputs[i].tolist(), train.targets[i].item(), 0.01) for i in range(500)]
+        assert loss == pytest.approx(np.mean(steps), abs=1e-12)
+
+
+def test_1_6_with_6_1_the_loss_sticks_near_ln_2() -> None:
+    losses = vu_a1_training.synthetic(seed=0, epochs=2, defect="6.1")
+    assert 0.6885 <= losses["train"][-1] <= 0.694
+    assert losses["accuracy"] < 0.6
+
+
+def test_1_10_leaving_out_zero_inputs_changes_nothing() -> None:
+    train = data.load("mnist", split="vu-a1").train.subset(slice(20))
+    parameters = vu_a1_training._mnist_start(0)
+    model = nn.Sequential(nn.Linear(784, 300), nn.Sigmoid(), nn.Linear(300, 10))
+    for p, start in zip(model.parameters(), parameters, strict=True):
+        p.assign(start)
+    trainer = cr.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
+    trainer.fit(train, epochs=2, batch_size=1, shuffle=False, progress=False)
+    step = vu_a1_training._mnist_step(parameters, "")
+    for _ in range(2):
+        vu_a1_training._mnist_epoch(train, parameters, step, 0.1)
+    for p, ours in zip(model.parameters(), parameters, strict=True):
+        assert ours == pytest.approx(p.value, abs=1e-5)
+    assert vu_a1_training._scores_in_parts(train, parameters) == pytest.approx(dict(trainer.evaluate(train)), rel=1e-5)
+
+
+def test_1_13_the_test_set_stays_shut_until_the_final_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    original = data.SealedDataset.open
+    monkeypatch.setattr(data.SealedDataset, "open", lambda self: opened.append(self) or original(self))
+    vu_a1_training.mnist(seed=0, lr=1e-3, epochs=1, samples=10)
+    assert not opened
+    vu_a1_training.mnist(seed=0, lr=1e-3, epochs=2, samples=10, final=True)
+    assert len(opened) == 1
+
+
+def test_1_13_6_9_twice_scales_the_gradient_by_four_hundredths() -> None:
+    assert vu_a1_training._factor_of_6_9() ** 2 == pytest.approx(0.04)

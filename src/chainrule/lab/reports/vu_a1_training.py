@@ -206,9 +206,9 @@ def mnist(
     from chainrule import data
 
     split = data.load("mnist", split="vu-a1", final=final)
-    train = split.train.subset(slice(samples))
     held_out = split.test.open() if final else split.validation
     assert held_out is not None
+    train, held_out = split.train.subset(slice(samples)), held_out.subset(slice(samples))
     parameters = _mnist_start(seed)
     step = _mnist_step(parameters, defect)
     if defect == "6.9 twice":
