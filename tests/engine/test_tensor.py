@@ -367,3 +367,23 @@ def test_any_chain_of_ops_has_the_derivative_of_central_differences(steps, at):
     h = 1e-6
     numeric = (f(at + h) - f(at - h)) / (2 * h)
     assert t.grad == pytest.approx(numeric, abs=1e-8)
+
+
+def test_a_step_of_an_optimiser_changes_nothing_that_is_still_held():
+    x = cr.tensor([1.0, 2.0], requires_grad=True)
+    w = cr.tensor([3.0, 4.0], requires_grad=True)
+    seen, detached = x.value, x.detach()
+    y = (detached * w).sum()
+    x.subtract_(np.array([10.0, 10.0]))
+    y.backward()
+    np.testing.assert_array_equal(w.grad, [1.0, 2.0])
+    np.testing.assert_array_equal(seen, [1.0, 2.0])
+    np.testing.assert_array_equal(x.value, [-9.0, -8.0])
+
+
+def test_a_step_of_an_optimiser_is_in_place_where_nobody_else_holds_the_array():
+    x = cr.tensor(np.ones(1000), requires_grad=True)
+    (x * 2).sum().backward()
+    before = x._value.__array_interface__["data"]
+    x.subtract_(x.grad)
+    assert x._value.__array_interface__["data"] == before

@@ -263,9 +263,14 @@ class Tensor(NumpyValue):
         self._value = np.array(array)  # a new array: views and detached Tensors of the old one keep their values
 
     def subtract_(self, update: np.ndarray[Any, Any]) -> None:
-        """Subtract an array of the same shape in place: the step of an optimiser."""
+        """Subtract an array of the same shape: the step of an optimiser, in place unless somebody else holds the array."""
         self.version += 1
-        self._value -= update
+        # Two references are the slot and the call's argument. A further one is a view, a detached Tensor or a recorded
+        # op, which must go on seeing the old values: a derivative would else be taken at the wrong point, unseen.
+        if sys.getrefcount(self._value) == 2:
+            self._value -= update
+        else:
+            self._value = self._value - update
 
     def detach(self) -> "Tensor":
         """A Tensor of the same values that is a constant to all derivatives."""
