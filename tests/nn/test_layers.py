@@ -116,6 +116,11 @@ def draw(initializer, shape=(400, 250), seed=1):
         (init.normal(0.1, mean=2.0), 2.0, 0.1),
         (init.uniform(-1.0, 3.0), 1.0, 4 / math.sqrt(12)),
         (init.he_normal, 0.0, math.sqrt(2 / 400)),
+        (init.lecun_normal, 0.0, 1 / math.sqrt(400)),
+        (init.lecun_uniform, 0.0, 1 / math.sqrt(400)),
+        (init.fan_out_normal, 0.0, 1 / math.sqrt(250)),
+        (init.ones, 1.0, 0.0),
+        (init.constant(-0.5), -0.5, 0.0),
         (init.xavier_normal, 0.0, math.sqrt(2 / 650)),
         (init.xavier_uniform, 0.0, math.sqrt(2 / 650)),
     ],
@@ -124,8 +129,8 @@ def test_initialisers_have_their_mean_and_standard_deviation(initializer, mean, 
     w = draw(initializer)
     n = w.size
     assert w.shape == (400, 250)
-    assert abs(w.mean() - mean) < 5 * std / math.sqrt(n)
-    assert abs(w.std() - std) < 5 * std / math.sqrt(n)
+    assert abs(w.mean() - mean) <= 5 * std / math.sqrt(n)
+    assert abs(w.std() - std) <= 5 * std / math.sqrt(n)
 
 
 def test_uniform_draws_stay_within_their_bounds():

@@ -42,7 +42,7 @@ class LayerNorm(Module):
         self.weight, self.bias = _scale_and_shift(self, normalized_shape, weight_init, bias_init, dtype)
 
     def forward(self, x: Any) -> Any:
-        _check_features(x, self.normalized_shape, max(1, len(x.shape)))
+        _check_features(x, self.normalized_shape, "...")
         centered = x - x.mean(axis=-1, keepdims=True)
         variance = (centered**2).mean(axis=-1, keepdims=True)
         return centered / np.sqrt(variance + self.eps) * self.weight + self.bias
@@ -93,7 +93,7 @@ class BatchNorm1d(Module):
         self.running_var = Tensor(np.ones(num_features, dtype))
 
     def forward(self, x: Any) -> Any:
-        _check_features(x, self.num_features, 2)
+        _check_features(x, self.num_features, "N", axes=2)
         if self.training:
             if same(x.shape[0], 1):
                 raise ShapeError("a batch of one sample has no variance; train with larger batches, or call eval().")
@@ -121,7 +121,6 @@ def _scale_and_shift(
     return Parameter(weight_init((size,), rng), dtype), Parameter(bias_init((size,), rng), dtype)
 
 
-def _check_features(x: Any, size: int, ndim: int) -> None:
-    if len(x.shape) != ndim or not same(x.shape[-1], size):
-        wanted = f"(N, {size})" if ndim == 2 else f"(..., {size})"
-        raise ShapeError(f"the input has the shape {show(x.shape)}; expected {wanted}.")
+def _check_features(x: Any, size: int, wanted: str, axes: int | None = None) -> None:
+    if not x.shape or not same(x.shape[-1], size) or len(x.shape) != (axes or len(x.shape)):
+        raise ShapeError(f"the input has the shape {show(x.shape)}; expected ({wanted}, {size}).")
