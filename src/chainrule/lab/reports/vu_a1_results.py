@@ -117,7 +117,7 @@ def _synthetic_figures(results: Results, folder: Path) -> None:
         printed = [[float(SYNTHETIC[part, when]) for when in ("epoch 0", "50 epochs")]]
         lines = [Curve(name, [run[part] for run in runs]) for name, runs in variants.items()]
         panels.append(Panel(_axis(part), [*lines, Curve("the report", printed, [1, 50], joined=False)]))
-    caption = "With pre-activations that are never reset (6.1), the loss stays where the report's is."
+    caption = "The correct network, and one whose pre-activations are kept and added to (6.1)."
     curves(folder / "vu-a1-figure-2", "1.6, figure 2: 2-3-2 on made data", "epochs", panels, caption)
     count = len(results["synthetic"][0]["instances"]) // 20
     instances = [
