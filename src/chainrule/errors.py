@@ -9,15 +9,15 @@ import sys
 from collections.abc import Iterable
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_NUMPY = os.sep + "numpy" + os.sep
 
 
 def user_line() -> str:
     """`file.py, line 12`: the innermost line on the stack that belongs neither to chainrule nor to NumPy."""
+    numpy = os.path.dirname(sys.modules["numpy"].__file__ or "") + os.sep
     frame = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
-        if not file.startswith(_PACKAGE) and _NUMPY not in file and not file.startswith("<chainrule"):
+        if not file.startswith((_PACKAGE, numpy)) and not file.startswith("<chainrule"):
             return f"{os.path.basename(file)}, line {frame.f_lineno}"
         if frame.f_back is None:
             break
@@ -37,7 +37,7 @@ class DtypeError(ChainruleError, TypeError):
     """Types of numbers that do not fit together."""
 
 
-class TraceError(ChainruleError, TypeError):
+class TraceError(ChainruleError):  # no TypeError: NumPy would swallow it, and say something else
     """Code that cannot be recorded as it stands; the message names the user's line and what to write instead."""
 
 

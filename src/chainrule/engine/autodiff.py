@@ -55,7 +55,7 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
 
     @functools.wraps(f)
     def both(*args: Any, **options: Any) -> tuple[Any, Any]:
-        picked = tuple(argnums) if isinstance(argnums, (tuple, list)) else (argnums,)
+        picked = tuple(argnums) if isinstance(argnums, Sequence) else (argnums,)
         for i in picked:
             if not isinstance(i, (int, np.integer)):
                 raise DerivativeError(f"grad: argnums is {argnums!r}; expected an int, or a tuple of ints.")
@@ -80,7 +80,7 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
                 f"grad: the function returned {found}; expected one float, of shape (). See jacobian."
             )
         gradients = pull(ones_like(y) if isinstance(y, Value) else np.ones_like(y))
-        return y, gradients if isinstance(argnums, (tuple, list)) else gradients[0]
+        return y, gradients if isinstance(argnums, Sequence) else gradients[0]
 
     return both
 

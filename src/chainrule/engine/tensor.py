@@ -263,7 +263,7 @@ class Tensor(NumpyValue):
         self._value = np.array(array)  # a new array: views and detached Tensors of the old one keep their values
 
     def subtract_(self, update: np.ndarray[Any, Any]) -> None:
-        """Subtract an array of the same shape: the step of an optimiser, in place unless somebody else holds the array."""
+        """Subtract an array of the same shape: an optimiser's step, in place unless somebody else holds the array."""
         self.version += 1
         # Two references are the slot and the call's argument. A further one is a view, a detached Tensor or a recorded
         # op, which must go on seeing the old values: a derivative would else be taken at the wrong point, unseen.

@@ -1,5 +1,16 @@
 """Everything that can be computed: one class an op. The functions here take arrays, Tensors and Symbols alike."""
 
+from chainrule.ops import (
+    activation,
+    arithmetic,
+    comparison,
+    control,
+    indexing,
+    loss,
+    product,
+    reduction,
+    structure,
+)
 from chainrule.ops import chance as chance
 from chainrule.ops import numpy_names as numpy_names
 from chainrule.ops.activation import *
@@ -11,3 +22,15 @@ from chainrule.ops.loss import *
 from chainrule.ops.product import *
 from chainrule.ops.reduction import *
 from chainrule.ops.structure import *
+
+# The functions alone: `from chainrule.ops import *` brings no module.
+__all__: list[str] = []
+__all__ += activation.__all__
+__all__ += arithmetic.__all__
+__all__ += comparison.__all__
+__all__ += control.__all__
+__all__ += indexing.__all__
+__all__ += loss.__all__
+__all__ += product.__all__
+__all__ += reduction.__all__
+__all__ += structure.__all__

@@ -96,7 +96,9 @@ class Later:
     )
     __float__ = _refuse("this needs the value of", "keep it an operand: `total / x.shape[0]` is recorded as it stands")
     __bool__ = _refuse("this branches on", _FOR_EVERY_SIZE)
-    __lt__ = __le__ = __gt__ = __ge__ = _refuse("this compares", _FOR_EVERY_SIZE)
+    __lt__ = __le__ = __gt__ = __ge__ = __eq__ = __ne__ = _refuse("this compares", _FOR_EVERY_SIZE)
+    __mod__ = __rmod__ = __abs__ = __round__ = _refuse("this needs the value of", _FOR_EVERY_SIZE)
+    __hash__ = object.__hash__
 
 
 class Dim(Later):
@@ -138,6 +140,9 @@ class Dim(Later):
         if isinstance(other, int):
             _refuse(f"this compares {other} with", _FOR_EVERY_SIZE)(self)
         return NotImplemented
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
 
     def __add__(self, other: Any) -> Any:
         if not isinstance(other, (int, Dim)):
@@ -189,10 +194,12 @@ def _terms(size: Size) -> dict[Monomial, int]:
 
 def divide(a: Size, b: Size) -> Size:
     """The size a / b where it is whole for every batch size, as in `N*784 / N`; else a ShapeError."""
+    if isinstance(b, Dim) and isinstance(a, int) and a == 0:
+        return 0
     if isinstance(a, int) and isinstance(b, int) and b and a % b == 0:
         return a // b
     divisor = _terms(b)
-    if len(divisor) == 1:
+    if len(divisor) == 1 and all(divisor.values()):
         (n, d), terms = next(iter(divisor.items())), {}
         for m, c in _terms(a).items():
             rest = list(m)

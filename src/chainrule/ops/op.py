@@ -186,7 +186,7 @@ def operands(op: type[Op], inputs: Sequence[Any]) -> list[Any]:
                 shapes = " and ".join(f"{v.dtype} {show(v.shape)}" for v in values if hasattr(v, "dtype"))
                 raise DtypeError(
                     f"{op.name} was given {shapes}: mixed floats would silently change the precision. Convert one "
-                    f"with .astype(np.{float_dtype})."
+                    f"of them, with .astype(np.{float_dtype}) or .astype(np.{dtype})."
                 )
             float_dtype = dtype
         elif dtype.kind in "iu":

@@ -69,6 +69,8 @@ class Trainer:
         clip_norm: float | None = None,
         clip_value: float | None = None,
     ) -> None:
+        if not isinstance(loss, Loss):
+            raise ChainruleError(f"Trainer: the loss is {loss!r}; expected one made as nn.CrossEntropyLoss() is.")
         own = {id(p) for p in model.parameters()}
         if not own & {id(p) for p in optimizer.parameters}:
             raise ChainruleError(
