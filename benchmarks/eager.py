@@ -1,4 +1,4 @@
-"""How long eager mode takes: an epoch of the 784-64-10 ReLU network at batch 100 on MNIST (M100), against PyTorch eager.
+"""How long eager mode takes: an epoch of 784-64-10 with ReLU at batch 100 on MNIST (M100), against PyTorch eager.
 
     .venv/bin/python benchmarks/eager.py [ROUNDS]
 
@@ -70,7 +70,7 @@ def interleaved(candidates, rounds):
 
 
 def importing(module):
-    # With bytecode caches for both: pip has made NumPy's, and ours are made by the first import unless that is forbidden.
+    # With bytecode caches for both: pip has made NumPy's; the first import makes ours, unless that is forbidden.
     allowed = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return lambda: subprocess.run([sys.executable, "-c", f"import {module}"], check=True, env=allowed)
 
