@@ -155,7 +155,7 @@ def test_title_and_caption_are_in_the_files(tmp_path: Path) -> None:
     with Image.open(png) as image:
         assert image.info["Title"] == "2.11: α < β"
         assert image.info["Description"] == (
-            "It falls. loss (nats) and error (%) over epochs. Lines are means over 2 seeds, bands or bars one sample "
+            "It falls. Loss (nats) and error (%) over epochs. Lines are means over 2 seeds, bands or bars one sample "
             "standard deviation to either side. Open markers are the report's own figures."
         )
     assert b"/Subject" in pdf.read_bytes()

@@ -69,7 +69,7 @@ def test_results_and_figures_are_written_and_the_table_is_printed(
     make()
     assert reproduce(["r"], quick=False, out=tmp_path / "deep" / "out") == 0
     out = tmp_path / "deep" / "out"
-    assert files(out) == {"results.json", "figures/r-1.png", "figures/r-1.pdf"}
+    assert files(out) == {"index.html", "results.json", "figures/r-1.png", "figures/r-1.pdf"}
     first, second = json.loads((out / "results.json").read_text(encoding="utf-8"))
     assert list(first) == ["report", "id", "quantity", "unit", "reported", "ours", "spread", "n", "verdict", "why"]
     assert (first["quantity"], first["verdict"], first["n"]) == ("loss of seeds [5, 3]", "in band", 2)
@@ -79,8 +79,9 @@ def test_results_and_figures_are_written_and_the_table_is_printed(
     assert lines[1].startswith("[2/2] r: e, seed 3 (")
     assert any("r: a report" in line for line in lines)
     assert any("1.05 ± 0.07" in line and "in band" in line for line in lines)
-    assert lines[-2].startswith("1 exact, 1 in band in ")
-    assert lines[-1] == f"Written: {out / 'results.json'} and 1 figure, each as PNG and PDF, in {out / 'figures'}"
+    assert lines[-3].startswith("1 exact, 1 in band in ")
+    assert lines[-2] == f"Written: {out / 'results.json'}, 1 figure as PNG and PDF in {out / 'figures'}"
+    assert lines[-1] == f"All on one page: {out / 'index.html'}"
 
 
 def test_all_reports_run_if_none_is_named_and_each_once_in_the_order_named(make: Make, tmp_path: Path) -> None:
@@ -141,7 +142,7 @@ def test_results_are_used_again_and_the_table_says_so(
     assert seeds == "5 3 "
     assert lines[0] == "2 of 2 results were there from an earlier run; --fresh runs them again."
     assert any("1.05 ± 0.07" in line for line in lines)
-    assert lines[-2].endswith(" s (2 of 2 results were there from an earlier run)")
+    assert lines[-3].endswith(" s (2 of 2 results were there from an earlier run)")
 
     make(run=counted, settings={"log": str(log)}, seeds=(7, 5))
     seeds, lines = run()

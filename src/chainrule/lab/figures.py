@@ -295,7 +295,8 @@ def _seeds(curve: Curve) -> str:
 def _how_to_read(x: str, panels: Sequence[Panel]) -> str:
     every = [curve for panel in panels for curve in panel.curves]
     several = [curve for curve in every if len(curve.runs) > 1]
-    sentences = [f"{' and '.join(panel.y for panel in panels)} over {x}."]
+    measured = " and ".join(panel.y for panel in panels)
+    sentences = [f"{measured[:1].upper()}{measured[1:]} over {x}."]
     if seeds := sorted({len(curve.runs) for curve in several}):
         of = " or ".join(map(str, seeds))
         lines = "Lines are means" if any(curve.joined for curve in several) else "Points are means"

@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -25,11 +26,21 @@ from chainrule.lab import reports as known_reports
 from chainrule.lab import runner
 from chainrule.lab.experiment import Job, Report, Result, Results
 from chainrule.lab.figures import require_matplotlib
+from chainrule.lab.page import page, require_jinja2
 from chainrule.lab.store import Store
 from chainrule.lab.table import count, table
 from chainrule.lab.verdict import Row
 
-KEPT, UNFINISHED = ".jobs", ".unfinished"
+KEPT, UNFINISHED, PAGE = ".jobs", ".unfinished", "index.html"
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What came of a report."""
+
+    report: Report
+    results: Results
+    rows: Sequence[Row]
 
 
 def reproduce(reports: list[str], *, quick: bool, out: Path, workers: int = 1, fresh: bool = False) -> int:
@@ -42,8 +53,9 @@ def reproduce(reports: list[str], *, quick: bool, out: Path, workers: int = 1, f
     quick : bool
         Run the small version, which takes seconds; rows that it cannot judge say so.
     out : Path
-        The folder for `results.json` and `figures/`; made if it is missing. The jobs' results are kept there too, in
-        `.jobs/`; what an earlier run with the same code, settings and data has kept is used again.
+        The folder for the page `index.html`, `results.json` and `figures/`; made if it is missing. The jobs' results
+        are kept there too, in `.jobs/`; what an earlier run with the same code, settings and data has kept is used
+        again.
     workers : int
         How many processes run jobs, with one BLAS thread each. One is this process.
     fresh : bool
@@ -67,43 +79,44 @@ def reproduce(reports: list[str], *, quick: bool, out: Path, workers: int = 1, f
     if workers < 1:
         raise DataError(f"The number of workers must be at least 1; found {workers}.")
     require_matplotlib()
+    require_jinja2()
     started = time.perf_counter()
     console = _console()
     with _folder(Path(out)) as folder:
         store = Store(folder / KEPT)
         if fresh:
             store.forget(job for report in chosen for job in report.jobs(quick))
-        results, rows, reused = _run(chosen, quick, workers, console, store)
-        figures = _write(folder, rows, [(report, results[report.name]) for report in chosen])
+        outcomes, reused = _run(chosen, quick, workers, console, store)
+        figures = _write(folder, outcomes, quick)
+    rows = [row for outcome in outcomes for row in outcome.rows]
     console.print(count(rows), Text(f"in {time.perf_counter() - started:.0f} s{reused}"), sep=" ", soft_wrap=True)
-    drawn = (
-        f" and {figures} figure{'s' * (figures > 1)}, each as PNG and PDF, in {folder / 'figures'}" if figures else ""
-    )
+    drawn = f", {figures} figure{'s' * (figures > 1)} as PNG and PDF in {folder / 'figures'}" if figures else ""
     console.print(Text(f"Written: {folder / 'results.json'}{drawn}"), soft_wrap=True)
+    console.print(Text(f"All on one page: {folder / PAGE}"), soft_wrap=True)
     return int(any(row.verdict == "wrong" for row in rows))
 
 
 def _run(
     chosen: Sequence[Report], quick: bool, workers: int, console: Console, store: Store
-) -> tuple[dict[str, Results], list[Row], str]:
+) -> tuple[list[_Outcome], str]:
     """Run the jobs whose results are not kept; print a report's table as soon as the last of its jobs is done.
 
-    Besides the results by report and the rows, return a remark on how many results were there already.
+    Besides what came of the reports, return a remark on how many results were there already.
     """
     jobs = {report.name: report.jobs(quick) for report in chosen}
     every = [job for report in chosen for job in jobs[report.name]]
     done = {job: result for job in every if (result := store.get(job)) is not None}
     missing = [job for job in every if job not in done]
     remark = f"{len(done)} of {len(every)} results were there from an earlier run" if done else ""
-    results: dict[str, Results] = {}
-    rows: dict[str, list[Row]] = {}
+    outcomes: dict[str, _Outcome] = {}
 
     def compare() -> None:
         for report in chosen:
-            if report.name not in rows and all(job in done for job in jobs[report.name]):
-                results[report.name] = _by_experiment(jobs[report.name], done)
-                rows[report.name] = list(report.rows(results[report.name], quick))
-                console.print(table(f"{report.name}: {report.title}", rows[report.name], console.width))
+            if report.name not in outcomes and all(job in done for job in jobs[report.name]):
+                results = _by_experiment(jobs[report.name], done)
+                rows = list(report.rows(results, quick))
+                outcomes[report.name] = _Outcome(report, results, rows)
+                console.print(table(f"{report.name}: {report.title}", rows, console.width))
 
     if done:
         console.print(Text(f"{remark}; --fresh runs them again."), soft_wrap=True)
@@ -120,7 +133,7 @@ def _run(
             what = f"{len(done)} of {len(every)} results are kept: the same command, without --fresh, does the others."
             console.print(Text(what), soft_wrap=True)
         raise
-    return results, [row for report in chosen for row in rows[report.name]], f" ({remark})" if remark else ""
+    return [outcomes[report.name] for report in chosen], f" ({remark})" if remark else ""
 
 
 def _by_experiment(jobs: Sequence[Job], done: dict[Job, Result]) -> Results:
@@ -130,21 +143,26 @@ def _by_experiment(jobs: Sequence[Job], done: dict[Job, Result]) -> Results:
     return results
 
 
-def _write(folder: Path, rows: Sequence[Row], drawings: Sequence[tuple[Report, Results]]) -> int:
+def _write(folder: Path, outcomes: Sequence[_Outcome], quick: bool) -> int:
     """Draw and write everything beside its place, then move it there; return the number of figures."""
     try:
         shutil.rmtree(folder / UNFINISHED, ignore_errors=True)  # of a run that was killed
         with _temporary(folder / UNFINISHED) as unfinished:
-            for report, results in drawings:
-                report.figures(results, unfinished / "figures")
-            text = json.dumps([row.as_json() for row in rows], indent=1, allow_nan=False, ensure_ascii=False)
+            figures = unfinished / "figures"
+            for outcome in outcomes:
+                outcome.report.figures(outcome.results, figures)
+            rows = [row.as_json() for outcome in outcomes for row in outcome.rows]
+            text = json.dumps(rows, indent=1, allow_nan=False, ensure_ascii=False)
             (unfinished / "results.json").write_text(text + "\n", encoding="utf-8")
-            drawn = sorted((unfinished / "figures").glob("*"))
+            html = page([(outcome.report, outcome.rows) for outcome in outcomes], figures, quick)
+            (unfinished / PAGE).write_text(html, encoding="utf-8")
+            drawn = sorted(figures.glob("*"))
             if drawn:
                 (folder / "figures").mkdir(exist_ok=True)
             for file in drawn:
                 os.replace(file, folder / "figures" / file.name)
-            os.replace(unfinished / "results.json", folder / "results.json")
+            for name in ("results.json", PAGE):
+                os.replace(unfinished / name, folder / name)
     except OSError as error:
         raise DataError(f"The results could not be written to '{folder}': {error.strerror or error}.") from error
     return len({file.stem for file in drawn})
@@ -165,10 +183,9 @@ def _folder(path: Path) -> Iterator[Path]:
     for place in (path / "figures", path / KEPT, path, *path.parents):
         if place.exists() and not place.is_dir():
             raise DataError(f"Results cannot be written to '{path}': '{place}' is a file. Name a folder.")
-    if (path / "results.json").is_dir():
-        raise DataError(
-            f"Results cannot be written to '{path}': 'results.json' in it is a folder. Name another folder."
-        )
+    for name in ("results.json", PAGE):
+        if (path / name).is_dir():
+            raise DataError(f"Results cannot be written to '{path}': '{name}' in it is a folder. Name another folder.")
     made = [place for place in (path, *path.parents) if not place.exists()]
     try:
         try:

@@ -50,8 +50,8 @@ def table(title: str, rows: Sequence[Row], width: int) -> Table:
         cells = [Text(row.id if row.id != before else ""), quantity]
         cells += [unit] if wide else []
         cells += [
-            Text(_reported(row)),
-            Text(_ours(row)),
+            Text(reported_text(row)),
+            Text(ours_text(row)),
             Text(str(row.n)),
             Text(row.verdict, style=STYLES[row.verdict]),
         ]
@@ -68,11 +68,13 @@ def count(rows: Sequence[Row]) -> Text:
     return Text(", ").join(parts) if parts else Text("no rows")
 
 
-def _reported(row: Row) -> str:
+def reported_text(row: Row) -> str:
+    """The reported number with the digits printed; empty if there is none."""
     return "" if row.reported is None else written(row.reported)
 
 
-def _ours(row: Row) -> str:
+def ours_text(row: Row) -> str:
+    """Our mean ± the spread over seeds, with as many digits as the report's or one more."""
     if row.ours is None:
         return "" if row.n == 0 else "no number"
     text = _number(row.ours, row.reported, row.ours)

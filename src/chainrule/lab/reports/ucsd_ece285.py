@@ -324,7 +324,7 @@ def figures(results: Results, folder: Path) -> None:
     """Draw image 42 and the learning curves."""
     shown = results["image 42"][0]
     pictures = {f"{name} image 42: a {shown[name]['label']}": shown[name]["pixels"] for name in LABELS}
-    images(folder / "ucsd-ece285-image-42", "MNIST as loaded", pictures)
+    images(folder / "ucsd-ece285-image-42", "2.1: MNIST as loaded", pictures)
     titles = {"full batch": "2.9: all 60,000 images a step", "minibatches": "2.11: minibatches of 100 images"}
     counts = {"full batch": "iterations", "minibatches": "epochs"}
     printed = {
