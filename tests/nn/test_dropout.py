@@ -112,6 +112,18 @@ def test_the_gradient_of_the_function_is_that_of_its_mask():
         np.testing.assert_allclose(a, b, rtol=1e-13)
 
 
+def test_a_module_of_ones_own_may_have_an_attribute_named_keys():
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            self.keys = nn.Linear(4, 3, dtype=np.float64)
+
+        def forward(self, x):
+            return self.keys(x)
+
+    model = Attention()
+    assert [v.name for v in cr.trace(model, X).inputs] == ["W1", "b1", "x"]
+
+
 def test_after_the_function_the_layer_draws_keys_of_its_own_again():
     model = network()
     f, parameters = model.as_function()

@@ -115,6 +115,12 @@ COMPOSED: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "clip": (lambda x: cr.clip(x, -0.5, 0.5), lambda x: torch.clip(x, -0.5, 0.5)),
     "normalize": (lambda x: cr.normalize(cr.exp(x)), lambda x: functional.normalize(torch.exp(x), 1, -1)),
     "norm": (np.linalg.norm, torch.linalg.norm),
+    "min": (lambda x: cr.min(x, axis=1), lambda x: torch.amin(x, 1)),
+    "lecun_tanh": (cr.lecun_tanh, lambda x: 1.7159 * torch.tanh(2 * x / 3)),
+    "stack": (lambda x: cr.stack([x, x * x], 1), lambda x: torch.stack([x, x * x], 1)),
+    "expand": (lambda x: cr.expand(x[:, :1], 16), lambda x: x[:, :1].expand(-1, 16)),
+    "einsum": (lambda x: cr.einsum("ij,kj,kl->il", x, x, x), lambda x: torch.einsum("ij,kj,kl->il", x, x, x)),
+    "einsum of one": (lambda x: cr.einsum("ij->j", x), lambda x: torch.einsum("ij->j", x)),
     "logaddexp": (lambda x: np.logaddexp(x[0], x[1]), lambda x: torch.logaddexp(x[0], x[1])),
     "mean_squared_error": (
         lambda x: cr.mean_squared_error(x, np.ones((3, 4))),

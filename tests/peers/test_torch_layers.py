@@ -26,9 +26,16 @@ WEIGHTS = np.array([0.5, 2.0, 1.0, 3.0])
 FLOAT: dict[str, Any] = {"dtype": np.float64}
 DOUBLE: dict[str, Any] = {"dtype": torch.float64}
 
+
+class LeCunTanh(torch.nn.Module):
+    def forward(self, x: Any) -> Any:
+        return 1.7159 * torch.tanh(2 * x / 3)
+
+
 LAYERS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Any]]] = {
     "relu": (nn.ReLU, torch.nn.ReLU),
     "tanh": (nn.Tanh, torch.nn.Tanh),
+    "lecun tanh": (nn.LeCunTanh, LeCunTanh),
     "sigmoid": (nn.Sigmoid, torch.nn.Sigmoid),
     "softplus": (nn.Softplus, torch.nn.Softplus),
     "leaky relu": (lambda: nn.LeakyReLU(0.2), lambda: torch.nn.LeakyReLU(0.2)),

@@ -94,7 +94,9 @@ class Dropout(Module):
     a Module is recorded or differentiated as a function, the key is an input: see `Module.as_function`.
     """
 
-    keys: Iterator[tuple[Any, int]] | None = None  # the key and the number of this use of it, inside such a function
+    random_keys: Iterator[tuple[Any, int]] | None = (
+        None  # the key and the number of this use of it, inside such a function
+    )
 
     def __init__(self, p: float = 0.5) -> None:
         if not 0 <= p < 1:
@@ -104,12 +106,12 @@ class Dropout(Module):
     def forward(self, x: Any) -> Any:
         if not self.training or not self.p:
             return x
-        if self.keys is None and values_of(x) is None:
+        if self.random_keys is None and values_of(x) is None:
             raise TraceError(
                 "Dropout in training mode cannot be recorded here, since its key would be the same in every run: "
                 "record the Module itself (`trace(model, x)`), whose key becomes an input, or call model.eval() first."
             )
-        key, use = next(self.keys) if self.keys else (np.array(init.generator().integers(2**63)), 0)
+        key, use = next(self.random_keys) if self.random_keys else (np.array(init.generator().integers(2**63)), 0)
         return x * DropoutMask.apply(key, use=use, shape=x.shape, p=self.p, dtype=x.dtype)
 
 

@@ -177,7 +177,7 @@ class Module:
             parameters[name] = parameter
             places.setdefault(name, []).append((place, key))
 
-        random = [m for _, m in self.named_modules() if m.training and hasattr(m, "keys")]
+        random = [m for _, m in self.named_modules() if m.training and hasattr(m, "random_keys")]
 
         def f(parameters: Mapping[str, Any], *inputs: Any) -> Any:
             kept = [(place, key, place[key]) for spots in places.values() for place, key in spots]
@@ -187,7 +187,7 @@ class Module:
                 keys = zip(itertools.repeat(key), itertools.count())
             try:
                 for m in random:
-                    m.keys = keys
+                    m.random_keys = keys
                 for name, spots in places.items():
                     for place, key in spots:
                         place[key] = parameters[name]
@@ -196,7 +196,7 @@ class Module:
                 for place, key, parameter in kept:
                     place[key] = parameter
                 for m in random:
-                    m.keys = None
+                    m.random_keys = None
 
         code, key = self.forward.__code__, ["key"] if random else []
         f.parameter_names = ["parameters", *key, *code.co_varnames[1 : code.co_argcount]]  # type: ignore[attr-defined]
