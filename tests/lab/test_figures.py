@@ -147,7 +147,7 @@ def test_six_configurations_leave_the_legend_below_the_axes(tmp_path: Path) -> N
         png, _ = curves(tmp_path / str(n), "t", "epochs", [Panel("loss", lines)])
         return int(matplotlib.image.imread(png).shape[0])
 
-    assert height(6) > height(5) == height(1)
+    assert height(6) > height(4) == height(1)
 
 
 def test_title_and_caption_are_in_the_files(tmp_path: Path) -> None:

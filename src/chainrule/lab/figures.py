@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,7 +44,7 @@ _STYLE: dict[Any, Any] = {
     "pdf.fonttype": 42,
     "svg.hashsalt": "chainrule",
 }
-_INSIDE = 5  # so many entries of a legend fit among the curves; more go below the axes
+_INSIDE = 4  # so many entries of a legend fit among the curves; more go below the axes
 _MANY_POINTS = 5000  # from here on a PDF file holds a line as pixels
 
 
@@ -132,7 +133,7 @@ def curves(path: Path, title: str, x: str, panels: Sequence[Panel], caption: str
             if panel.log:
                 axes.set_yscale("log")
             _draw_panel(axes, panel)
-            axes.set(xlabel=x, ylabel=panel.y)
+            axes.set(xlabel=x, ylabel=fill(panel.y, 38))
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
             _legend(axes, panel, below > 0)
         return _write(figure, path, title, " ".join(filter(None, [caption, _how_to_read(x, panels)])))
