@@ -23,7 +23,7 @@ from chainrule.lab.figures import Curve, Panel, curves
 from chainrule.lab.verdict import Judge
 
 def train(seed):
-    time.sleep(0.2)
+    time.sleep(0.3)
     with open(os.environ["LOG"], "a") as log:
         log.write(f"{seed} ")
     x = np.random.default_rng(seed).normal(size=(300, 300))
