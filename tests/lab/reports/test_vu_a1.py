@@ -66,6 +66,29 @@ def test_1_6_is_explained_only_by_a_defect_that_is_in_band(
     assert {row.verdict for row in rows} == {verdict}
 
 
+@pytest.mark.parametrize(
+    ("after_20", "verdict"), [((83.0, 83.5), "explained"), ((83.98, 84.22), "differs")], ids=["all four", "three"]
+)
+def test_1_13_is_explained_only_by_a_defect_that_gives_all_four_figures(
+    results: Results, after_20: tuple[float, float], verdict: str
+) -> None:
+    def runs(first: tuple[float, ...], train: tuple[float, ...], test: tuple[float, ...]) -> list[dict[str, Any]]:
+        def curve(one: float, twenty: float) -> dict[str, list[float]]:
+            values = [0.1, *[one / 100] * 19, twenty / 100]
+            return {"loss": values, "accuracy": values}
+
+        ends = zip(first, train, test, strict=True)
+        return [{"train": curve(one, last), "held out": curve(one, other)} for one, last, other in ends]
+
+    changed = {
+        **results,
+        "final": runs((84.9, 84.7), (91.4, 91.5), (91.6, 91.7)),
+        "final, 6.9 twice": runs((26.0, 38.0), after_20, (84.3, 84.9)),
+    }
+    rows = [row for row in vu_a1_results.rows(changed, False) if row.id == "1.13"]
+    assert [row.verdict for row in rows] == [verdict] * 4
+
+
 @pytest.mark.slow
 def test_the_figures_are_drawn(results: Results, tmp_path: Any) -> None:
     vu_a1.REPORT.figures(results, tmp_path)

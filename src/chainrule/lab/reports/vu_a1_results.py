@@ -12,7 +12,7 @@ import numpy as np
 from chainrule.lab.experiment import Results
 from chainrule.lab.figures import Curve, Panel, curves
 from chainrule.lab.reports.vu_a1_training import FIRST_EPOCH_DEFECTS, RATES
-from chainrule.lab.verdict import Judge, Row
+from chainrule.lab.verdict import Judge, Row, as_printed, in_band
 
 judge = Judge("vu-a1")
 
@@ -92,15 +92,27 @@ def _epochs(results: Results) -> int:
 
 
 def _final_rows(results: Results, quick: bool) -> Iterator[Row]:
+    def accuracy(name: str, part: str, epoch: int) -> list[float]:
+        by_epoch = [run[part]["accuracy"] for run in results[name]]
+        return [100 * each[min(epoch, len(each) - 1)] for each in by_epoch]
+
+    # A band over so few runs is wide where they differ much, as after one epoch. So a defect explains the training only
+    # if it gives all four figures.
+    supposed = "6.9 twice"
+    explains = all(in_band(as_printed(text), accuracy(f"final, {supposed}", *key)) for key, text in FINAL.items())
     for (part, epoch), reported in FINAL.items():
-        names = ["6.9 twice", *(FIRST_EPOCH_DEFECTS if epoch == 1 else ())]
-        at = min(epoch, len(results["final"][0]["train"]["loss"]) - 1)
-        ours = [100 * run[part]["accuracy"][at] for run in results["final"]]
-        defects = {id: [100 * run[part]["accuracy"][at] for run in results[f"final, {id}"]] for id in names}
-        note = "tried: " + ", ".join(f"{id} gives {np.mean(theirs):.2f}" for id, theirs in defects.items())
-        quantity = f"{SETS[part]} accuracy after epoch {epoch}"
+        tried = {
+            id: accuracy(f"final, {id}", part, epoch) for id in (supposed, *(FIRST_EPOCH_DEFECTS if epoch == 1 else ()))
+        }
         yield judge.band(
-            "1.13", quantity, reported, ours, as_reported=not quick, unit=ACCURACY, defects=defects, note=note
+            "1.13",
+            f"{SETS[part]} accuracy after epoch {epoch}",
+            reported,
+            accuracy("final", part, epoch),
+            as_reported=not quick,
+            unit=ACCURACY,
+            defects={supposed: tried[supposed]} if explains else {},
+            note="tried: " + ", ".join(f"{id} gives {np.mean(theirs):.2f}" for id, theirs in tried.items()),
         )
 
 
