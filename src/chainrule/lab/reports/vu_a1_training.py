@@ -49,7 +49,7 @@ def experiments(quick: bool) -> list[Experiment]:
         training("synthetic", synthetic, SEEDS, EPOCHS),
         *(training(f"MNIST, {lr}", mnist, seeds, MNIST_EPOCHS, lr=lr) for lr, seeds in sorted(RATES.items())),
         training("synthetic, 6.1", synthetic, SEEDS, EPOCHS, defect="6.1"),
-        *(training(f"final, {id}", mnist, FINAL_SEEDS, 1, defect=id, **final) for id in FIRST_EPOCH_DEFECTS),
+        *(training(f"final, {id}", mnist, 1, 1, defect=id, **final) for id in FIRST_EPOCH_DEFECTS),
         Experiment("first epoch", first_epoch, None, few),
         Experiment("made data", made_data),
         Experiment("MNIST as given", mnist_as_given),
