@@ -183,6 +183,7 @@ def _mnist_figures(results: Results, folder: Path) -> None:
                 )
                 for lr in RATES
             ],
+            log=True,
         )
         for part in ("train", "validation")
     ]
