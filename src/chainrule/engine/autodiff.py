@@ -6,14 +6,13 @@ derivatives of derivatives, and `trace(grad(f), x)` works.
 """
 
 import functools
-import sys
 from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any
 
 import numpy as np
 
-from chainrule.engine.tensor import Tensor, backpropagate
+from chainrule.engine.tensor import Tensor, backpropagate, held_elsewhere
 from chainrule.errors import DerivativeError, DtypeError, ShapeError
 from chainrule.graph import tree
 from chainrule.graph.tracing import LEVELS
@@ -110,12 +109,12 @@ def vjp(f: Function, *args: Any) -> tuple[Any, Function]:
         ]
         leaves = backpropagate([y for y, _ in pairs], [s for _, s in pairs], variables)
         for i, x in enumerate(variables):
-            g, leaves[i] = leaves[i], None
-            if g is None:
-                g = _zeros(x._value)
-            # A rule may hand one array, or the seed itself, to several inputs: what somebody else still holds is
-            # copied. Two references are `g` and the call's argument.
-            leaves[i] = _unwrap(g.copy() if isinstance(g, np.ndarray) and sys.getrefcount(g) > 2 else g)
+            if leaves[i] is None:
+                leaves[i] = _zeros(x._value)
+            # A rule may hand one array, or the seed itself, to several inputs: what others still hold is copied.
+            elif isinstance(leaves[i], np.ndarray) and held_elsewhere(leaves, i):
+                leaves[i] = leaves[i].copy()
+            leaves[i] = _unwrap(leaves[i])
         return tree.rebuild(args, leaves)  # type: ignore[no-any-return]
 
     return tree.map_leaves(lambda y: _unwrap(_below(y, level)), result), pull

@@ -403,15 +403,25 @@ def backpropagate(
         return [gradients.get(t) for t in targets]
     pulled, d = [], None  # no longer hold the last gradients
     for leaf in [p for p in gradients if isinstance(p, Tensor)]:
+        # A grad belongs to one tensor alone, but a rule may hand the same array, or a view of one, to several inputs.
+        shared = held_elsewhere(gradients, leaf)
         g = gradients.pop(leaf)
         if leaf.grad is not None:
             leaf.grad = np.asarray(leaf.grad + g)  # NumPy makes a sum of shape () a number, to which nobody can write
         else:
-            # A grad belongs to one tensor alone, but a rule may hand the same array, or a view of one, to several
-            # inputs. Two references are this loop's own (`g` and the call's argument).
-            own = type(g) is np.ndarray and g.base is None and g.flags.owndata and sys.getrefcount(g) == 2
+            own = type(g) is np.ndarray and g.base is None and g.flags.owndata and not shared
             leaf.grad = g if own else np.array(g)
+        del g
     return []
+
+
+def held_elsewhere(holder: Any, key: Any) -> bool:
+    """Whether something besides `holder[key]` refers to this object.
+
+    The holder and the call's argument are two references. A local name is not asked for: Python 3.14 does not always
+    count it.
+    """
+    return sys.getrefcount(holder[key]) > 2
 
 
 def _stale(node: Node) -> DerivativeError:
