@@ -234,6 +234,11 @@ def test_methods_of_arrays_work() -> None:
         (lambda x: np.linalg.norm(x, 1), TraceError),
         (lambda x: np.add(x, 1, dtype=np.float32), TraceError),
         (lambda x: np.median(x), TraceError),
+        (lambda x: np.sum(x, 0, np.float32), TraceError),
+        (lambda x: np.mean(x, 0, None), TraceError),
+        (lambda x: np.max(x, 0, np.zeros(4)), TraceError),
+        (lambda x: np.argmax(x, 0, np.zeros(4, int)), TraceError),
+        (lambda x: np.var(x, 0, np.float32), TraceError),
     ],
 )
 def test_what_does_not_fit_raises_a_sentence(f: Callable[..., Any], error: type[Exception]) -> None:

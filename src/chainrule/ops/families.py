@@ -85,6 +85,13 @@ def one_axis(axis: Any, ndim: int, op: str) -> int:
     return axes(int(axis), ndim, op)[0]
 
 
+def flag(keepdims: Any) -> bool:
+    """`keepdims` as a bool. NumPy has `dtype` or `out` in its place: `np.sum(x, 0, np.float32)` is refused."""
+    if not isinstance(keepdims, (bool, int, np.bool_)):
+        raise TypeError(f"this argument is not supported: keepdims={keepdims!r}")
+    return bool(keepdims)
+
+
 def expand(g: Array, axis: Axes, keepdims: bool) -> Array:
     """A reduced array with its reduced axes put back, of size 1."""
     if keepdims or not axis:

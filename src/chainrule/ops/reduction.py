@@ -5,7 +5,7 @@ import math as scalar
 import numpy as np
 
 from chainrule.ops import dims
-from chainrule.ops.families import Reduction, Rowwise, axes, expand, one_axis
+from chainrule.ops.families import Reduction, Rowwise, axes, expand, flag, one_axis
 from chainrule.ops.op import Array, answers, example
 
 __all__ = ["argmax", "cumsum", "logsumexp", "max", "mean", "min", "normalize", "std", "sum", "var"]
@@ -132,31 +132,33 @@ class Cumsum(Rowwise):
 @answers(np.sum)
 def sum(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
     """The sum of `x` along `axis` (all axes by default)."""
-    return Sum.apply(x, axis=axes(axis, x.ndim, "sum"), keepdims=bool(keepdims))
+    return Sum.apply(x, axis=axes(axis, x.ndim, "sum"), keepdims=flag(keepdims))
 
 
 @answers(np.mean)
 def mean(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
     """The mean of `x` along `axis` (all axes by default)."""
-    return Mean.apply(x, axis=axes(axis, x.ndim, "mean"), keepdims=bool(keepdims))
+    return Mean.apply(x, axis=axes(axis, x.ndim, "mean"), keepdims=flag(keepdims))
 
 
 @answers(np.max)
 def max(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
     """The largest element of `x` along `axis` (all axes by default)."""
-    return Max.apply(x, axis=axes(axis, x.ndim, "max"), keepdims=bool(keepdims))
+    return Max.apply(x, axis=axes(axis, x.ndim, "max"), keepdims=flag(keepdims))
 
 
 @answers(np.min)
 def min(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
     """The smallest element of `x` along `axis` (all axes by default)."""
-    return Min.apply(x, axis=axes(axis, x.ndim, "min"), keepdims=bool(keepdims))
+    return Min.apply(x, axis=axes(axis, x.ndim, "min"), keepdims=flag(keepdims))
 
 
 @answers(np.var)
 def var(x: Array, axis: int | tuple[int, ...] | None = None, ddof: int = 0, keepdims: bool = False) -> Array:
     """The variance Σ (x - mean)² / (n - ddof) along `axis` (all axes by default)."""
     along = axes(axis, x.ndim, "var")
+    if not isinstance(ddof, (int, float)):
+        raise TypeError(f"this argument is not supported: ddof={ddof!r}")
     squares = (x - mean(x, along, True)) ** 2
     return sum(squares, along, keepdims) / (dims.size_of(tuple(x.shape[i] for i in along)) - ddof)
 
@@ -182,7 +184,7 @@ def normalize(x: Array, axis: int = -1) -> Array:
 
 def logsumexp(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
     """ln Σ e^x along `axis` (all axes by default), without overflow."""
-    return Logsumexp.apply(x, axis=axes(axis, x.ndim, "logsumexp"), keepdims=bool(keepdims))
+    return Logsumexp.apply(x, axis=axes(axis, x.ndim, "logsumexp"), keepdims=flag(keepdims))
 
 
 @answers(np.argmax)
@@ -191,4 +193,4 @@ def argmax(x: Array, axis: int | None = None, keepdims: bool = False) -> Array:
     if axis is None:
         flat = argmax(x.reshape(-1), 0)
         return flat.reshape((1,) * x.ndim) if keepdims else flat
-    return Argmax.apply(x, axis=(one_axis(axis, x.ndim, "argmax"),), keepdims=bool(keepdims))
+    return Argmax.apply(x, axis=(one_axis(axis, x.ndim, "argmax"),), keepdims=flag(keepdims))
