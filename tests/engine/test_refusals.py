@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.errors import TraceError
+from chainrule.errors import DtypeError, TraceError
 
 
 @pytest.fixture
@@ -137,3 +137,16 @@ def test_branching_on_an_eager_tensor_is_allowed(x):
     assert x.sum() > 0
     assert cr.grad(lambda v: v * v if v > 0 else -v)(3.0) == 6.0
     assert cr.grad(lambda v: v * v if v > 0 else -v)(-3.0) == -1.0
+
+
+@pytest.mark.parametrize(
+    "other", [1j, np.complex128(1j), np.array([1j, 2, 3]), np.array(["a"] * 3), np.array([None] * 3)]
+)
+def test_what_is_no_real_number_has_no_derivative(x, other):
+    for act in (
+        lambda: x * other,
+        lambda: cr.grad(lambda v: np.abs(v * other).sum())(np.ones(3)),
+        lambda: cr.trace(lambda v: v * other, np.ones(3)),
+    ):
+        with pytest.raises(DtypeError, match=r"multiply was given .*; derivatives are those of real numbers"):
+            act()

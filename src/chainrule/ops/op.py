@@ -163,13 +163,16 @@ def answers(*numpy_functions: Any) -> Callable[[Callable[..., Any]], Callable[..
     return register
 
 
+_REAL = "derivatives are those of real numbers."
+
+
 def operands(op: type[Op], inputs: Sequence[Any]) -> list[Any]:
     """The inputs with NumPy's scalars made weak and all floats of one dtype, so that float32 stays float32.
 
     Raises
     ------
     DtypeError
-        If arrays of two float dtypes meet.
+        If arrays of two float dtypes meet, or something is given that is no real number.
     """
     float_dtype, integers, values = None, False, []
     for x in inputs:
@@ -180,8 +183,10 @@ def operands(op: type[Op], inputs: Sequence[Any]) -> list[Any]:
         values.append(x)
         dtype = getattr(x, "dtype", None)
         if dtype is None:
+            if isinstance(x, complex):
+                raise DtypeError(f"{op.name} was given the complex number {x}; {_REAL}")
             continue
-        if dtype.kind in "fc":
+        if dtype.kind == "f":
             if float_dtype is not None and dtype != float_dtype:
                 shapes = " and ".join(f"{v.dtype} {show(v.shape)}" for v in values if hasattr(v, "dtype"))
                 raise DtypeError(
@@ -191,6 +196,8 @@ def operands(op: type[Op], inputs: Sequence[Any]) -> list[Any]:
             float_dtype = dtype
         elif dtype.kind in "iu":
             integers = True
+        elif dtype.kind != "b":
+            raise DtypeError(f"{op.name} was given an array of dtype {dtype}; {_REAL}")
     if integers and op.arithmetic and float_dtype is not None:
         values = [v.astype(float_dtype) if hasattr(v, "dtype") and v.dtype.kind in "iu" else v for v in values]
     return values
