@@ -64,7 +64,7 @@ class Later:
     def __str__(self) -> str:
         if self.symbol == "sqrt":
             return f"np.sqrt({self.operands[0]})"
-        a, b = (f"({x})" if " " in str(x) else str(x) for x in self.operands)
+        a, b = (f"({x})" if set(str(x)) & set(" *") else str(x) for x in self.operands)
         return f"{a} {self.symbol} {b}"
 
     __repr__ = __str__
@@ -137,7 +137,7 @@ class Dim(Later):
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Dim):
             return self.terms == other.terms
-        if isinstance(other, int):
+        if isinstance(other, (int, float)):
             _refuse(f"this compares {other} with", _FOR_EVERY_SIZE)(self)
         return NotImplemented
 
