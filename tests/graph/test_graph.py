@@ -189,3 +189,13 @@ def test_an_op_that_fails_at_run_time_names_the_line_it_came_from():
     graph = cr.trace(lambda x, i: x[i], X, np.array([0, 1]))
     with pytest.raises(ChainruleError, match=r"test_graph\.py, line \d+: .*index 9 is out of bounds"):
         graph.run(X, np.array([0, 9]))
+
+
+@pytest.mark.parametrize("f", [lambda x: x[-3:].var(0), lambda x: x[2:].std(0), lambda x: x[:-2].mean(0)])
+def test_a_batch_too_small_for_a_slice_is_refused(f):
+    """NumPy's slices give what there is; the graph's sizes hold from as many rows on as the slice names."""
+    graph = cr.trace(f, np.ones((5, 2)), batch={"x": 0})
+    x = np.random.default_rng(0).normal(size=(4, 2))
+    np.testing.assert_array_equal(graph.run(x), f(x))
+    with pytest.raises(ShapeError, match=r"test_graph\.py, line \d+: with N = 1 there are too few rows for this index"):
+        graph.run(x[:1])

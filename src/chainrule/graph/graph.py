@@ -10,6 +10,7 @@ from chainrule.errors import ChainruleError, DtypeError, ShapeError, TraceError
 from chainrule.graph import tree
 from chainrule.ops import dims
 from chainrule.ops.dims import Dim, Shape, show
+from chainrule.ops.indexing import Getitem
 from chainrule.ops.op import Op, Value, explain
 
 
@@ -183,10 +184,17 @@ def _run_equation(equation: Equation, values: Mapping[Variable, Any], sizes: Map
     inputs = [values[x] if isinstance(x, Variable) else dims.evaluate(x, sizes) for x in equation.inputs]
     attributes = {key: dims.evaluate(value, sizes) for key, value in equation.attributes.items()}
     try:
-        return op.apply(*inputs, **attributes)
+        y = op.apply(*inputs, **attributes)
     except (ValueError, IndexError) as error:
         better = error if isinstance(error, ChainruleError) else explain(op, error, inputs, attributes)
         raise type(better)(f"{equation.origin}: {better}") from error
+    if op is Getitem and not dims.same_shape(y.shape, dims.evaluate(equation.output.shape, sizes)):
+        text = ", ".join(f"{name} = {n}" for name, n in sizes.items())
+        raise ShapeError(
+            f"{equation.origin}: with {text} there are too few rows for this index, which was recorded as giving "
+            f"{show(equation.output.shape)} and gives {show(y.shape)}."
+        )
+    return y
 
 
 def _check_types(graph: str, equation: Equation) -> None:
