@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.errors import DtypeError, TraceError
+from chainrule.errors import DerivativeError, DtypeError, TraceError
 
 
 @pytest.fixture
@@ -150,3 +150,10 @@ def test_what_is_no_real_number_has_no_derivative(x, other):
     ):
         with pytest.raises(DtypeError, match=r"multiply was given .*; derivatives are those of real numbers"):
             act()
+
+
+def test_a_rule_of_ones_own_may_return_a_number_and_nothing_stranger():
+    twice = cr.custom_vjp(lambda v: 2 * v, lambda g, y, v: 2.0)
+    assert cr.grad(twice)(1.0) == 2.0
+    with pytest.raises(DerivativeError, match="The rule of strange returned a str where a gradient was expected"):
+        cr.grad(cr.custom_vjp(lambda v: 2 * v, lambda g, y, v: "2", "strange"))(1.0)

@@ -387,3 +387,10 @@ def test_a_step_of_an_optimiser_is_in_place_where_nobody_else_holds_the_array():
     before = x._value.__array_interface__["data"]
     x.subtract_(x.grad)
     assert x._value.__array_interface__["data"] == before
+
+
+def test_one_no_grad_may_be_entered_inside_itself(x):
+    quiet = cr.no_grad()
+    with quiet, quiet:
+        pass
+    assert (x * 2.0).requires_grad

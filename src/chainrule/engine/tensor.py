@@ -324,11 +324,15 @@ def tensor(value: Any, requires_grad: bool = False) -> Tensor:
 class no_grad:  # noqa: N801  # PyTorch's name
     """`with no_grad():` computes without remembering, for this thread. What `grad` and its kin do inside is theirs."""
 
+    def __init__(self) -> None:
+        self.before: list[int] = []  # one may be entered again inside itself
+
     def __enter__(self) -> None:
-        self.before, _state.silent = _state.silent, next(LEVELS)
+        self.before.append(_state.silent)
+        _state.silent = next(LEVELS)
 
     def __exit__(self, *_: object) -> None:
-        _state.silent = self.before
+        _state.silent = self.before.pop()
 
 
 class detect_nan:  # noqa: N801

@@ -237,6 +237,10 @@ def pullback(
 
 def _fit(op: type[Op], d: Array, x: Any) -> Array:
     """A gradient brought to the shape and dtype of its input; only broadcasting may have made the shape larger."""
+    if type(d) is not np.ndarray and not hasattr(d, "shape"):
+        if not isinstance(d, (bool, int, float)):
+            raise DerivativeError(f"The rule of {op.name} returned a {type(d).__name__} where a gradient was expected.")
+        d = np.asarray(d)
     if d.shape != x.shape if type(d) is np.ndarray else not dims.same_shape(d.shape, x.shape):
         try:
             if not op.broadcasts:
