@@ -368,3 +368,19 @@ def test_labels_beyond_the_outputs_are_named():
     dataset = data.arrays(points().inputs, np.arange(53) % 3)
     with pytest.raises(DataError, match="label 2 is outside the 2 classes"):
         trainer_of(network()).fit(dataset, epochs=1)
+
+
+def test_what_is_no_dataset_is_refused_in_a_sentence():
+    model = network()
+    trainer = cr.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
+    x = np.zeros((3, 4))
+    for act in (
+        lambda: trainer.fit(x, np.zeros(3, int), epochs=1),
+        lambda: trainer.fit((x, np.zeros(3, int)), epochs=1),
+        lambda: trainer.fit(points(), x, epochs=1),
+        lambda: trainer.evaluate(x),
+        lambda: trainer.evaluate(data.load("mnist").test),
+    ):
+        with pytest.raises(DataError, match=r"was given a \w+; expected a Dataset: data\.arrays\(x, y\) makes one"):
+            act()
+    assert trainer.epoch == 0

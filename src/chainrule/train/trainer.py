@@ -138,6 +138,9 @@ class Trainer:
         for name, value in (sizes if batch_size is None else sizes | {"batch_size": batch_size}).items():
             if not isinstance(value, (int, np.integer)) or value < 1:
                 raise ChainruleError(f"fit: {name} is {value!r}; expected a whole number, at least 1.")
+        _check(train, "fit")
+        if validation is not None:
+            _check(validation, "fit")
         rng = init.generator() if seed is None else np.random.default_rng(seed)
         batches = _batches(train, batch_size, rng if shuffle else None, self.model.dtype)
         callbacks = [*self.callbacks, *([ProgressBar()] if progress else [])]
@@ -267,6 +270,7 @@ class Trainer:
         ChainruleError
             If evaluating changes a parameter.
         """
+        _check(dataset, "evaluate")
         if not len(dataset):
             raise DataError(f"evaluate: the data set '{dataset.name}' is empty.")
         metrics = self._metrics(dataset)
@@ -296,6 +300,14 @@ class Trainer:
         if self.metrics is not None:
             return self.metrics
         return dict([named("accuracy")]) if dataset.classes is not None else {}
+
+
+def _check(dataset: Any, where: str) -> None:
+    if not isinstance(dataset, Dataset):
+        raise DataError(
+            f"{where} was given a {type(dataset).__name__}; expected a Dataset: data.arrays(x, y) makes one of arrays, "
+            "and a sealed test set's open() returns it."
+        )
 
 
 def _array(y: Any) -> np.ndarray[Any, Any]:
