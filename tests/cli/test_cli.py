@@ -121,6 +121,7 @@ def test_a_reader_that_stops_reading_is_no_error():
         assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == b""
+    assert process.returncode == failure.PIPE_CLOSED  # not 1: nothing is wrong
 
 
 def test_a_terminal_without_a_character_gets_a_question_mark():

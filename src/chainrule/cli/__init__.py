@@ -56,5 +56,7 @@ def _run() -> int:
     except SystemExit as stop:
         if stop.code == failure.INTERRUPTED:  # typer has caught Ctrl-C and says nothing
             raise KeyboardInterrupt from None
+        if isinstance(stop.__context__, BrokenPipeError):  # typer would end with 1, as if something had failed
+            raise stop.__context__ from None
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     return 0
