@@ -92,7 +92,7 @@ def flag(keepdims: Any) -> bool:
     return bool(keepdims)
 
 
-def expand(g: Array, axis: Axes, keepdims: bool) -> Array:
+def restore_axes(g: Array, axis: Axes, keepdims: bool) -> Array:
     """A reduced array with its reduced axes put back, of size 1."""
     if keepdims or not axis:
         return g

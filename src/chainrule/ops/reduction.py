@@ -5,7 +5,7 @@ import math as scalar
 import numpy as np
 
 from chainrule.ops import dims
-from chainrule.ops.families import Reduction, Rowwise, axes, expand, flag, one_axis
+from chainrule.ops.families import Reduction, Rowwise, axes, flag, one_axis, restore_axes
 from chainrule.ops.op import Array, answers, example
 
 __all__ = ["argmax", "cumsum", "logsumexp", "max", "mean", "min", "normalize", "std", "sum", "var"]
@@ -45,7 +45,7 @@ class Sum(Reduction):
         return np.add.reduce(x, axis=axis, keepdims=keepdims)  # x.sum() without its Python layer
 
     def vjp(g, _y, _x, axis, keepdims):
-        return np.broadcast_to(expand(g, axis, keepdims), _x.shape)
+        return np.broadcast_to(restore_axes(g, axis, keepdims), _x.shape)
 
 
 class Mean(Reduction):
@@ -61,7 +61,7 @@ class Mean(Reduction):
 
     def vjp(g, _y, _x, axis, keepdims):
         count = dims.size_of(tuple(_x.shape[i] for i in axis))
-        return np.broadcast_to(expand(g / count, axis, keepdims), _x.shape)
+        return np.broadcast_to(restore_axes(g / count, axis, keepdims), _x.shape)
 
 
 class Max(Reduction):
@@ -73,8 +73,8 @@ class Max(Reduction):
     reference = _along(max)
 
     def vjp(g, y, x, axis, keepdims):
-        largest = x == expand(y, axis, keepdims)
-        return expand(g, axis, keepdims) * largest / largest.sum(axis=axis, keepdims=True)
+        largest = x == restore_axes(y, axis, keepdims)
+        return restore_axes(g, axis, keepdims) * largest / largest.sum(axis=axis, keepdims=True)
 
 
 class Min(Max):
@@ -98,7 +98,7 @@ class Logsumexp(Reduction):
         return y if keepdims else np.squeeze(y, axis)
 
     def vjp(g, y, x, axis, keepdims):
-        return expand(g, axis, keepdims) * np.exp(x - expand(y, axis, keepdims))
+        return restore_axes(g, axis, keepdims) * np.exp(x - restore_axes(y, axis, keepdims))
 
 
 class Argmax(Reduction):
