@@ -1,10 +1,13 @@
 """vu-a2, usc-ee541 and ntnu-tdt4265: what they compare with formulas and counts is exact, and every id has a row."""
 
 from importlib import import_module
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from chainrule import data
+from chainrule.lab.experiment import Job
 from chainrule.lab.reports import ntnu_tdt4265, usc_ee541, vu_a2
 
 IDS = {
@@ -51,6 +54,31 @@ def test_the_first_step_of_a_derivation_would_be_noticed_if_it_were_wrong(monkey
 
     monkeypatch.setattr(cr, "softmax", lambda s: np.exp(s) / np.exp(s).sum() * 1.001)
     assert max(usc_ee541.derivation().values()) > 1e-4
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_training_that_diverges_is_a_row_and_no_failure(monkeypatch, tmp_path):
+    once = {job.experiment: [job.result()] for job in usc_ee541.REPORT.jobs(quick=True) if job.experiment != "study"}
+    mnist = data.load("mnist", split="usc-ee541", final=True)
+    small = SimpleNamespace(train=mnist.train.subset(slice(50_000, 52_000)), test=mnist.test)
+    monkeypatch.setattr(small.train, "subset", lambda rows: mnist.train.subset(slice(1000)))
+    monkeypatch.setattr(usc_ee541, "_load", lambda folder, final: small)
+    reported = {("tanh", 1e-3): (".1", ".1", ".2", ".2"), ("ReLU", 1e4): (".1", ".1", ".2", ".2")}
+    monkeypatch.setattr(usc_ee541, "REPORTED", reported)
+    study = Job("usc-ee541", "study", 0, usc_ee541.study, {"seed": 0, "epochs": 2}).result()
+    fine = study["runs"]["tanh, lr 0.001"]
+    assert fine["diverged"] is None
+    assert study["runs"]["ReLU, lr 10000"]["diverged"] == 1
+    assert study["chosen"] == ["tanh", 1e-3]
+    assert 0 < study["final test accuracy"] < 1
+
+    rows = {row.quantity: row for row in usc_ee541.rows(once | {"study": [study]}, quick=False)}
+    usc_ee541.REPORT.figures({"study": [study, study | {"runs": dict.fromkeys(study["runs"], fine)}]}, tmp_path)
+    for score in ("validation accuracy", "test loss"):
+        row = rows[f"ReLU, lr 10000: {score}"]
+        assert (row.verdict, row.ours) == ("differs", None)
+        assert "diverged: seed 0 in epoch 1" in row.why
+        assert "diverged" not in rows[f"tanh, lr 0.001: {score}"].why
 
 
 def test_the_stopping_rule_waits_for_its_patience():

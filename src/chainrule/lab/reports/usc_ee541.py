@@ -4,6 +4,7 @@ choice by validation, one final test.
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.errors import DivergenceError
 from chainrule.lab.experiment import Experiment, Report, Result, Results
 from chainrule.lab.figures import Curve, Mark, Panel, curves
 from chainrule.lab.verdict import Judge, Row
@@ -98,7 +100,10 @@ def summed_and_averaged() -> Result:
 
 
 def study(seed: int, epochs: int) -> Result:
-    """The protocol of 4.6: train all six, choose by validation accuracy, train again on all 60,000, test once."""
+    """The protocol of 4.6: train all six, choose by validation accuracy, train again on all 60,000, test once.
+
+    A training whose loss is no longer a number ends there; its scores are NaN, and it is not chosen.
+    """
     with tempfile.TemporaryDirectory() as folder:
         final = _load(Path(folder), final=True)  # in one piece, divided here as in `files`: the pixels are there once
     train, validation = final.train.subset(slice(50_000)), final.train.subset(slice(50_000, None))
@@ -107,37 +112,52 @@ def study(seed: int, epochs: int) -> Result:
     for activation, lr in REPORTED:
         name = _name(activation, lr)
         trainers[name] = _train(activation, lr, seed, epochs, train, validation)
-        history = trainers[name].history
+        series, at = trainers[name].history.series, trainers[name].diverged
         result["runs"][name] = {
-            "train accuracy": history.train_accuracy,
-            "validation accuracy": history.validation_accuracy,
-            "validation loss": history.validation_loss[-1] / len(validation),
+            "train accuracy": series.get("train_accuracy", []),
+            "validation accuracy": series.get("validation_accuracy", []),
+            "validation loss": math.nan if at else series["validation_loss"][-1] / len(validation),
+            "diverged": at,
         }
-    chosen = max(REPORTED, key=lambda each: result["runs"][_name(*each)]["validation accuracy"][-1])
+    finished = [each for each in REPORTED if not result["runs"][_name(*each)]["diverged"]]
+    chosen = max(finished, key=lambda each: result["runs"][_name(*each)]["validation accuracy"][-1])
     last = _train(*chosen, seed, epochs, final.train, None)
 
     test = final.test.open()  # once, and only now: nothing is chosen by what follows
     for name, trainer in trainers.items():
-        scores = trainer.evaluate(test)
-        result["runs"][name] |= {"test accuracy": scores.accuracy, "test loss": scores.loss / len(test)}
+        accuracy, loss = _tested(trainer, test)
+        result["runs"][name] |= {"test accuracy": accuracy, "test loss": loss / len(test)}
     result["chosen"] = list(chosen)
-    result["final test accuracy"] = last.evaluate(test).accuracy
+    result["final test accuracy"] = _tested(last, test)[0]
     return result
 
 
+def _tested(trainer: Any, test: Any) -> tuple[float, float]:
+    """Accuracy and summed loss."""
+    if trainer.diverged:
+        return math.nan, math.nan
+    scores = trainer.evaluate(test)
+    return scores.accuracy, scores.loss
+
+
 def _train(activation: str, lr: float, seed: int, epochs: int, train: Any, validation: Any) -> Any:
+    """A Trainer that has trained, with one attribute more: in which epoch the training diverged, or None."""
     import chainrule as cr
     from chainrule import nn, optim
 
     cr.manual_seed(seed)
     model = _network(activation, seed)
-    trainer = cr.Trainer(
+    trainer: Any = cr.Trainer(
         model,
         nn.CrossEntropyLoss("sum"),
         optim.SGD(model.parameters(), lr=lr),
         schedule=optim.MultiStep([e for e in DECAYS if e < epochs], factor=0.5),
     )
-    trainer.fit(train, validation, epochs=epochs, batch_size=BATCH, progress=False)
+    trainer.diverged = None
+    try:
+        trainer.fit(train, validation, epochs=epochs, batch_size=BATCH, progress=False)
+    except DivergenceError:
+        trainer.diverged = trainer.epoch
     return trainer
 
 
@@ -185,12 +205,14 @@ def rows(results: Results, quick: bool) -> Iterator[Row]:
         name = _name(activation, lr)
         sets = (("validation", *reported[::2]), ("test", *reported[1::2]))
         for part, accuracy, loss in sets:
-            ours = [_last(run[name][f"{part} accuracy"]) for run in runs]
-            yield judge.band(
-                "4.4", f"{name}: {part} accuracy", accuracy, ours, unit="share right", as_reported=not quick
+            scores = (
+                ("accuracy", accuracy, "share right", [_accuracy(run[name], part) for run in runs]),
+                ("loss", loss, LOSS, [run[name][f"{part} loss"] / 10 for run in runs]),
             )
-            ours = [run[name][f"{part} loss"] / 10 for run in runs]
-            yield judge.band("4.4", f"{name}: {part} loss", loss, ours, unit=LOSS, as_reported=not quick)
+            for score, printed, unit, ours in scores:
+                note = _diverged([run[name]["diverged"] for run in runs], ours)
+                quantity = f"{name}: {part} {score}"
+                yield judge.band("4.4", quantity, printed, ours, unit=unit, as_reported=not quick, note=note)
     yield from _protocol(results)
     for name, difference in results["derivation"][0].items():
         yield judge.exact("4.7", f"largest difference: {name}", ZERO, difference)
@@ -210,8 +232,21 @@ def _protocol(results: Results) -> Iterator[Row]:
     )
 
 
-def _last(value: float | Sequence[float]) -> float:
-    return value if isinstance(value, float) else value[-1]
+def _accuracy(run: Result, part: str) -> float:
+    """The accuracy after the last epoch, if there was one."""
+    found: float | Sequence[float] = run[f"{part} accuracy"]
+    if run["diverged"]:
+        return math.nan
+    return found if isinstance(found, float) else found[-1]
+
+
+def _diverged(epochs: Sequence[int | None], ours: Sequence[float]) -> str:
+    """Which runs ended in a loss that is no number, and what the others give."""
+    said = [f"seed {seed} in epoch {epoch}" for seed, epoch in enumerate(epochs) if epoch]
+    others = [value for value in ours if math.isfinite(value)]
+    if not said:
+        return ""
+    return f"diverged: {', '.join(said)}" + (f"; the mean of the others is {np.mean(others):.4f}" if others else "")
 
 
 def figures(results: Results, folder: Path) -> None:
@@ -219,7 +254,7 @@ def figures(results: Results, folder: Path) -> None:
     runs = [run["runs"] for run in results["study"]]
     for activation, lr in REPORTED:
         name = _name(activation, lr)
-        epochs = len(runs[0][name]["train accuracy"])
+        epochs = max(len(run[name]["train accuracy"]) for run in runs)
         marks = [Mark(epoch, "learning rate halved") for epoch in DECAYS if epoch < epochs]
         panel = Panel(
             "accuracy (share right)",
