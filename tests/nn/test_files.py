@@ -92,6 +92,14 @@ def test_a_saved_file_has_the_modes_of_any_file(tmp_path):
     assert stat.S_IMODE((tmp_path / "m").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
 
 
+def test_numpys_numbers_as_options_are_saved_as_plain_ones(tmp_path):
+    labels = np.array([0, 2, 1])
+    model = nn.Sequential(nn.Linear(np.int64(4), labels.max() + 1), nn.LeakyReLU(np.float32(0.25)))
+    model.save(tmp_path / "m")
+    x = np.ones((2, 4), np.float32)
+    np.testing.assert_array_equal(nn.load(tmp_path / "m").predict(x), model.predict(x))
+
+
 def test_saving_where_nothing_can_be_written_names_the_file(tmp_path):
     with pytest.raises(DataError, match=r"missing.m: the model cannot be written here: No such file"):
         nn.Linear(2, 3).save(tmp_path / "missing" / "m")

@@ -35,11 +35,11 @@ def save(model: Module, path: str | PathLike[str]) -> None:
     """
     from safetensors.numpy import save as to_bytes
 
-    architecture = {"layer": type(model).__name__, **model.config()}
+    architecture = json.dumps({"layer": type(model).__name__, **model.config()}, default=_plain)
     for _, module in model.named_modules():
         if LAYERS.get(type(module).__name__) is not type(module):
             Module.config(module)  # which says why a layer of one's own cannot be saved
-    metadata = {"chainrule": _FORMAT, "dtype": model.dtype.name, "architecture": json.dumps(architecture)}
+    metadata = {"chainrule": _FORMAT, "dtype": model.dtype.name, "architecture": architecture}
     content = to_bytes({k: np.ascontiguousarray(v) for k, v in model.state_dict().items()}, metadata)
     temporary = os.path.join(os.path.dirname(os.path.abspath(path)), f".saving-{secrets.token_hex(8)}")
     try:
@@ -52,6 +52,13 @@ def save(model: Module, path: str | PathLike[str]) -> None:
         if isinstance(error, OSError):
             raise DataError(f"{path}: the model cannot be written here: {error.strerror}.") from None
         raise
+
+
+def _plain(option: Any) -> Any:
+    """A number of NumPy's, such as `labels.max() + 1` outputs, as one of Python's."""
+    if isinstance(option, np.generic):
+        return option.item()
+    raise TypeError(f"an option of a layer is a {type(option).__name__}; expected a number, a truth value or text.")
 
 
 def load(path: str | PathLike[str]) -> Module:
