@@ -108,6 +108,8 @@ def test_a_label_outside_the_classes_is_named_before_its_weight_is_looked_up():
 def test_a_label_smoothing_that_is_no_share_is_refused(share):
     with pytest.raises(DataError, match="expected a share from 0 to 1"):
         nn.CrossEntropyLoss(label_smoothing=share)
+    with pytest.raises(DataError, match="label_smoothing"):
+        cr.cross_entropy(LOGITS, LABELS, label_smoothing=share)
 
 
 # ------------------------------------------------------------------------------------------ binary cross-entropy
@@ -150,6 +152,13 @@ def test_huber_is_quadratic_near_and_linear_far(delta):
     check_gradient(loss, ROWS)
     assert repr(loss) == f"HuberLoss(reduction='mean', delta={delta})"
     assert loss.unit == "Huber loss, mean over samples and outputs"
+
+
+@pytest.mark.parametrize("delta", [0, -1.0, math.inf, math.nan])
+def test_a_delta_that_is_not_positive_and_finite_is_refused(delta):
+    for refused in (lambda: nn.HuberLoss(delta=delta), lambda: cr.huber(LOGITS, LOGITS, delta)):
+        with pytest.raises(DataError, match="delta"):
+            refused()
 
 
 def test_the_derivative_of_huber_is_delta_at_the_join_and_0_at_0():

@@ -1,5 +1,6 @@
 """Losses: from a model's outputs and the targets to one number, with a declared reduction and its unit."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -123,7 +124,7 @@ class HuberLoss(EntryLoss):
 
     def __init__(self, reduction: str = "mean", *, delta: float = 1.0) -> None:
         super().__init__(reduction)
-        if not delta > 0:
+        if not 0 < delta < math.inf:
             raise DataError(f"HuberLoss: delta is {delta!r}; expected a positive number.")
         self.delta = delta
 

@@ -209,8 +209,10 @@ def cross_entropy(
     class_weights : array (C,), optional
         What -ln p of each class counts. With labels, the mean is divided by the sum of the labels' weights.
     label_smoothing : float
-        ε: targets become (1 - ε) target + ε/C. [Szegedy et al. 2016, section 7]
+        ε from 0 to 1: targets become (1 - ε) target + ε/C. [Szegedy et al. 2016, section 7]
     """
+    if not 0 <= label_smoothing <= 1:
+        raise DataError(f"cross-entropy: label_smoothing is {label_smoothing!r}; expected a share from 0 to 1.")
     if not isinstance(targets, Value):
         targets = np.asarray(targets)
     classes, labels = logits.shape[-1], len(targets.shape) < len(logits.shape)
@@ -265,7 +267,11 @@ def huber(y: Array, targets: Array, delta: float = 1.0, reduction: str = "mean")
     ------
     ShapeError
         If the shapes differ.
+    DataError
+        If δ is not a positive finite number.
     """
+    if not 0 < delta < scalar.inf:
+        raise DataError(f"Huber loss: delta is {delta!r}; expected a positive number.")
     distance = np.abs(y - _alike("Huber loss", y, targets))
     near = np.minimum(distance, delta)
     return reduce(near * near / 2 + delta * (distance - near), reduction)
