@@ -24,7 +24,7 @@ from op_checks import (
 )
 
 from chainrule.errors import ChainruleError
-from chainrule.ops.families import Elementwise, expand
+from chainrule.ops.families import Elementwise, restore_axes
 from chainrule.ops.indexing import ScatterAdd
 from chainrule.ops.loss import Softmax
 from chainrule.ops.op import OPS, Op, example
@@ -51,7 +51,7 @@ def without_g(_g: Any, _y: Any, logits: Any, targets: Any) -> Any:
 
 
 def over_all_elements(g: Any, _y: Any, _x: Any, axis: Any, keepdims: bool) -> Any:
-    return np.broadcast_to(expand(g, axis, keepdims) / np.prod(_x.shape), _x.shape)
+    return np.broadcast_to(restore_axes(g, axis, keepdims) / np.prod(_x.shape), _x.shape)
 
 
 def scaled_in_place(x: np.ndarray) -> np.ndarray:
@@ -75,7 +75,7 @@ PLANTED: list[tuple[str, str, dict[str, Any], Callable[[Case], Any]]] = [
     (
         "factor 1/n forgotten",
         "mean",
-        {"vjp": lambda g, _y, _x, axis, keepdims: np.broadcast_to(expand(g, axis, keepdims), _x.shape)},
+        {"vjp": lambda g, _y, _x, axis, keepdims: np.broadcast_to(restore_axes(g, axis, keepdims), _x.shape)},
         check_first_derivative,
     ),
     ("1/n of all elements instead of those averaged", "mean", {"vjp": over_all_elements}, check_first_derivative),
@@ -104,12 +104,12 @@ PLANTED: list[tuple[str, str, dict[str, Any], Callable[[Case], Any]]] = [
     ("gradient also where the input is not the larger", "maximum", {"vjp": lambda g, _y, _a, _b: (g, g)},
      check_first_derivative),
     ("one for negative inputs", "relu", {"vjp": lambda g, y, _x: g * (y >= 0)}, check_first_derivative),
-    ("to every element", "max", {"vjp": lambda g, y, x, axis, keepdims: expand(g, axis, keepdims) * np.ones(x.shape)},
+    ("to every element", "max", {"vjp": lambda g, y, x, axis, keepdims: restore_axes(g, axis, keepdims) * np.ones(x.shape)},
      check_first_derivative),
     (
         "shared equally",
         "logsumexp",
-        {"vjp": lambda g, y, x, axis, keepdims: expand(g, axis, keepdims) / x.size + x * 0},
+        {"vjp": lambda g, y, x, axis, keepdims: restore_axes(g, axis, keepdims) / x.size + x * 0},
         check_first_derivative,
     ),
     ("incoming gradient forgotten", "cross_entropy", {"vjp": without_g}, check_first_derivative),
