@@ -104,8 +104,12 @@ PLANTED: list[tuple[str, str, dict[str, Any], Callable[[Case], Any]]] = [
     ("gradient also where the input is not the larger", "maximum", {"vjp": lambda g, _y, _a, _b: (g, g)},
      check_first_derivative),
     ("one for negative inputs", "relu", {"vjp": lambda g, y, _x: g * (y >= 0)}, check_first_derivative),
-    ("to every element", "max", {"vjp": lambda g, y, x, axis, keepdims: restore_axes(g, axis, keepdims) * np.ones(x.shape)},
-     check_first_derivative),
+    (
+        "to every element",
+        "max",
+        {"vjp": lambda g, y, x, axis, keepdims: restore_axes(g, axis, keepdims) * np.ones(x.shape)},
+        check_first_derivative,
+    ),
     (
         "shared equally",
         "logsumexp",
