@@ -115,7 +115,8 @@ def vjp(f: Function, *args: Any) -> tuple[Any, Function]:
             elif isinstance(leaves[i], np.ndarray) and held_elsewhere(leaves, i):
                 leaves[i] = leaves[i].copy()
             leaves[i] = _unwrap(leaves[i])
-        return tree.rebuild(args, leaves)  # type: ignore[no-any-return]
+        gradients: tuple[Any, ...] = tree.rebuild(args, leaves)
+        return gradients
 
     return tree.map_leaves(lambda y: _unwrap(_below(y, level)), result), pull
 

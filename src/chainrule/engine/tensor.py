@@ -168,13 +168,13 @@ class Tensor(NumpyValue):
         return self._value
 
     @property
-    def shape(self) -> Shape:  # type: ignore[override]
+    def shape(self) -> Shape:
         """The number of elements along each axis."""
         made = self.source
         return self._value.shape if made is None else made.shape  # type: ignore[no-any-return]
 
     @property
-    def dtype(self) -> np.dtype[Any]:  # type: ignore[override]
+    def dtype(self) -> np.dtype[Any]:
         """The type of the numbers."""
         made = self.source
         return self._value.dtype if made is None else made.dtype  # type: ignore[no-any-return]

@@ -98,6 +98,6 @@ def _backward(
 
 
 def _zeros(tracer: Tracer, like: Symbol) -> Symbol:
-    zero = broadcast_to(tracer.constant(np.zeros((), like.dtype)), like.shape)
+    zero: Symbol = broadcast_to(tracer.constant(np.zeros((), like.dtype)), like.shape)
     tracer.rename(zero.variable, f"d_{like.variable.name}")
-    return zero  # type: ignore[no-any-return]
+    return zero

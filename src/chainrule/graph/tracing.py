@@ -37,12 +37,12 @@ class Symbol(NumpyValue):
         self.tracer, self.variable, self.level = tracer, variable, tracer.level
 
     @property
-    def shape(self) -> Shape:  # type: ignore[override]
+    def shape(self) -> Shape:
         """The shape; sizes may be symbolic."""
         return self.variable.shape
 
     @property
-    def dtype(self) -> np.dtype[Any]:  # type: ignore[override]
+    def dtype(self) -> np.dtype[Any]:
         """The type of the numbers."""
         return self.variable.dtype
 

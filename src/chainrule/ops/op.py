@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import FunctionType
-from typing import Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -27,10 +27,16 @@ class Value:
 
     __slots__ = ()
     level: int
-    shape: Shape
-    dtype: np.dtype[Any]
     record: Callable[..., Any]  # record(op, inputs, attributes) -> Value
     lift: Callable[..., Any]  # lift(array) -> a constant beside this value
+
+    if TYPE_CHECKING:  # each kind of Value finds them in its own way
+
+        @property
+        def shape(self) -> Shape: ...
+
+        @property
+        def dtype(self) -> np.dtype[Any]: ...
 
 
 @dataclass(frozen=True)
