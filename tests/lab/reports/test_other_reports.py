@@ -86,3 +86,21 @@ def test_the_stopping_rule_waits_for_its_patience():
     assert ntnu_tdt4265.stopping_epoch(falling + [0.85] * 9) == 12
     assert ntnu_tdt4265.stopping_epoch(falling + [0.85] * 30) == 3 + ntnu_tdt4265.PATIENCE
     assert ntnu_tdt4265.stopping_epoch([1 / n for n in range(1, 51)]) == 50
+
+
+def test_a_network_that_the_report_stopped_is_compared_after_that_epoch_too():
+    run = {"train loss": [float(epoch) for epoch in range(1, 51)], "stop": 30}
+    rows = list(ntnu_tdt4265._figure("64-64", "train loss", ".00058", [run, run], quick=False))
+    assert [(row.quantity, row.ours) for row in rows] == [
+        ("64-64: train loss, 50 epochs", 50.0),
+        ("64-64: train loss, stopped by our rule", 30.0),
+        ("64-64: train loss, 16 epochs as in the report", 16.0),
+    ]
+    assert len(list(ntnu_tdt4265._figure("base", "train loss", ".0777", [run], quick=False))) == 2
+    stops = list(ntnu_tdt4265._stops(dict.fromkeys(ntnu_tdt4265.NETWORKS, [run, run]), quick=False))
+    assert {row.quantity.split(":")[0]: str(row.reported) for row in stops if row.reported} == {
+        "+ momentum": "17",
+        "128 hidden": "17",
+        "64-64": "16",
+        "ten layers of 64": "25",
+    }

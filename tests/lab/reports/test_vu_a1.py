@@ -54,15 +54,25 @@ def test_the_rows_can_tell_a_wrong_derivative(results: Results) -> None:
     assert "dc[2]" in wrong
 
 
-@pytest.mark.parametrize(("defective", "verdict"), [((0.6902, 0.6891), "explained"), ((0.72, 0.7201), "differs")])
-def test_1_6_is_explained_only_by_a_defect_that_is_in_band(
-    results: Results, defective: tuple[float, float], verdict: str
+@pytest.mark.parametrize(
+    ("first", "last", "verdict"),
+    [
+        ((0.70, 0.72), (0.6902, 0.6891), "explained"),
+        ((0.70, 0.72), (0.72, 0.7201), "differs"),
+        ((0.80, 0.801), (0.6902, 0.6891), "differs"),
+    ],
+    ids=["all", "only at first", "only at last"],
+)
+def test_1_6_is_explained_only_by_a_defect_that_gives_all_four_figures(
+    results: Results, first: tuple[float, float], last: tuple[float, float], verdict: str
 ) -> None:
-    def runs(losses: tuple[float, ...]) -> list[dict[str, Any]]:
-        return [{**results["synthetic"][0], "train": [loss], "test": [loss]} for loss in losses]
+    def runs(first: tuple[float, float], last: tuple[float, float]) -> list[dict[str, Any]]:
+        curves = [list(pair) for pair in zip(first, last, strict=True)]
+        return [{**results["synthetic"][0], "train": losses, "test": losses} for losses in curves]
 
-    changed = {**results, "synthetic": runs((0.098, 0.099)), "synthetic, 6.1": runs(defective)}
-    rows = [row for row in vu_a1_results.rows(changed, False) if row.id == "1.6" and "50 epochs" in row.quantity]
+    right, wrong = runs((0.428, 0.43), (0.098, 0.099)), runs(first, last)
+    changed = {**results, "synthetic": right, "synthetic, 6.1": wrong}
+    rows = [row for row in vu_a1_results.rows(changed, False) if row.id == "1.6"]
     assert {row.verdict for row in rows} == {verdict}
 
 
