@@ -97,7 +97,7 @@ def test_a_network_that_the_report_stopped_is_compared_after_that_epoch_too():
         ("64-64: train loss, 16 epochs as in the report", 16.0),
     ]
     assert len(list(ntnu_tdt4265._figure("base", "train loss", ".0777", [run], quick=False))) == 2
-    stops = list(ntnu_tdt4265._stops(dict.fromkeys(ntnu_tdt4265.NETWORKS, [run, run]), quick=False))
+    stops = list(ntnu_tdt4265._stops({name: [run, run] for name in ntnu_tdt4265.NETWORKS}, quick=False))
     assert {row.quantity.split(":")[0]: str(row.reported) for row in stops if row.reported} == {
         "+ momentum": "17",
         "128 hidden": "17",
