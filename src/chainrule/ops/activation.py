@@ -16,6 +16,7 @@ class Tanh(Elementwise):
 
     code = "np.tanh({x})"
     math = r"\tanh {x}"
+    rule = "tanh′ = 1 − tanh²"
     numpy = (np.tanh,)
     reference = scalar.tanh
 
@@ -31,6 +32,7 @@ class Sigmoid(Elementwise):
 
     code = "np.exp(np.minimum({x}, 0)) / (1 + np.exp(-np.abs({x})))"
     math = r"\sigma({x})"
+    rule = "σ′ = σ (1 − σ)"
 
     def vjp(g, y, _x):
         return g * y * (1 - y)
@@ -47,6 +49,7 @@ class Relu(Elementwise):
 
     code = "np.maximum({x}, 0)"
     math = r"\max({x}, 0)"
+    rule = "relu′ = 1 where x > 0, else 0"
 
     def vjp(g, y, _x):
         return g * (y > 0)
@@ -60,6 +63,7 @@ class Softplus(Elementwise):
 
     code = "np.maximum({x}, 0) + np.log1p(np.exp(-np.abs({x})))"
     math = r"\ln(1 + e^{x})"
+    rule = "softplus′ = σ"
 
     def vjp(g, _y, x):
         return g * Sigmoid.apply(x)
@@ -89,6 +93,7 @@ class Erf(Elementwise):
     """
 
     math = r"\operatorname{erf} {x}"
+    rule = "erf′ x = 2/√π e^(−x²)"
     reference = scalar.erf
     table = _taylor_of_erf()
 

@@ -24,6 +24,7 @@ class Add(Elementwise):
 
     code = "{a} + {b}"
     math = "{a} + {b}"
+    rule = "d(a + b) = da + db"
     numpy = (np.add,)
     reference = operator.add
 
@@ -36,6 +37,7 @@ class Subtract(Elementwise):
 
     code = "{a} - {b}"
     math = "{a} - {b}"
+    rule = "d(a − b) = da − db"
     numpy = (np.subtract,)
     reference = operator.sub
 
@@ -48,6 +50,7 @@ class Multiply(Elementwise):
 
     code = "{a} * {b}"
     math = r"{a} \odot {b}"
+    rule = "product rule: d(a b) = b da + a db"
     numpy = (np.multiply,)
     reference = operator.mul
 
@@ -60,6 +63,7 @@ class Divide(Elementwise):
 
     code = "{a} / {b}"
     math = r"\frac{{a}}{{b}}"
+    rule = "quotient rule: d(a/b) = da/b − (a/b²) db"
     numpy = (np.true_divide,)
     domain = (0.5, 2.0)
     reference = operator.truediv
@@ -73,6 +77,7 @@ class Negative(Elementwise):
 
     code = "-{x}"
     math = "-{x}"
+    rule = "d(−x) = −dx"
     numpy = (np.negative,)
     reference = operator.neg
 
@@ -85,6 +90,7 @@ class Power(Elementwise):
 
     code = "{x} ** {p}"
     math = "{x}^{p}"
+    rule = "d(xᵖ) = p xᵖ⁻¹ dx + xᵖ ln x dp"
     numpy = (np.power,)
     domain = (0.2, 2.0)
     reference = operator.pow
@@ -106,6 +112,7 @@ class Exp(Elementwise):
 
     code = "np.exp({x})"
     math = "e^{x}"
+    rule = "exp′ = exp"
     numpy = (np.exp,)
     reference = scalar.exp
 
@@ -118,6 +125,7 @@ class Expm1(Elementwise):
 
     code = "np.expm1({x})"
     math = "e^{x} - 1"
+    rule = "(eˣ − 1)′ = eˣ"
     numpy = (np.expm1,)
     reference = scalar.expm1
 
@@ -130,6 +138,7 @@ class Log(Elementwise):
 
     code = "np.log({x})"
     math = r"\ln {x}"
+    rule = "ln′ x = 1/x"
     numpy = (np.log,)
     domain = (0.2, 3.0)
     reference = scalar.log
@@ -143,6 +152,7 @@ class Log1p(Elementwise):
 
     code = "np.log1p({x})"
     math = r"\ln(1 + {x})"
+    rule = "ln′(1 + x) = 1/(1 + x)"
     numpy = (np.log1p,)
     domain = (-0.8, 2.0)
     reference = scalar.log1p
@@ -156,6 +166,7 @@ class Sqrt(Elementwise):
 
     code = "np.sqrt({x})"
     math = r"\sqrt{{x}}"
+    rule = "(√x)′ = 1/(2√x)"
     numpy = (np.sqrt,)
     domain = (0.2, 3.0)
     reference = scalar.sqrt
@@ -169,6 +180,7 @@ class Sin(Elementwise):
 
     code = "np.sin({x})"
     math = r"\sin {x}"
+    rule = "sin′ = cos"
     numpy = (np.sin,)
     reference = scalar.sin
 
@@ -181,6 +193,7 @@ class Cos(Elementwise):
 
     code = "np.cos({x})"
     math = r"\cos {x}"
+    rule = "cos′ = −sin"
     numpy = (np.cos,)
     reference = scalar.cos
 
@@ -193,6 +206,7 @@ class Abs(Elementwise):
 
     code = "np.abs({x})"
     math = r"\lvert {x} \rvert"
+    rule = "|x|′ = sign x"
     numpy = (np.abs,)
     reference = operator.abs
 
@@ -221,6 +235,7 @@ class Maximum(Elementwise):
 
     code = "np.maximum({a}, {b})"
     math = r"\max({a}, {b})"
+    rule = "max: the gradient goes to the larger one"
     numpy = (np.maximum,)
     reference = max
 
@@ -233,6 +248,7 @@ class Minimum(Elementwise):
 
     code = "np.minimum({a}, {b})"
     math = r"\min({a}, {b})"
+    rule = "min: the gradient goes to the smaller one"
     numpy = (np.minimum,)
     reference = min
 
@@ -245,6 +261,7 @@ class Where(Elementwise):
 
     code = "np.where({condition}, {a}, {b})"
     math = r"\begin{cases}{a} & {condition}\\ {b}\end{cases}"
+    rule = "where: the gradient goes to the one chosen"
     numpy = (np.where,)
     examples = (
         example(np.array([[True, False, True]]), (2, 3), (3,)),

@@ -25,6 +25,7 @@ class Getitem(Structural):
     """The elements x[index]: ints, slices and arrays of ints, with NumPy's meaning; `ARRAY` stands for each array."""
 
     math = "{x}_{index}"
+    rule = "indexing: the gradient goes back to the elements taken, 0 elsewhere"
     examples = (
         example((3, 4), index=(1, slice(None))),
         example((5, 4), index=(slice(1, 4), slice(None, None, 2))),
@@ -52,6 +53,7 @@ class ScatterAdd(Structural):
     """Zeros of the given shape with x added at [index], twice where an element is named twice. Undoes getitem."""
 
     math = r"\sum_{{index}} {x}"
+    rule = "scatter: each element gets the gradient of its place"
     examples = (
         example((4,), index=(1, slice(None)), shape=(3, 4)),
         example((3, 4), np.array([0, 2, 2]), index=(ARRAY, slice(None)), shape=(5, 4)),

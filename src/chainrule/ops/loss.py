@@ -40,6 +40,7 @@ class Softmax(Rowwise):
     """
 
     math = r"\operatorname{softmax}({x})"
+    rule = "softmax: y ⊙ (g − ⟨g, y⟩)"
     examples = _EXAMPLES
     reference = _rows(_softmax)
 
@@ -55,6 +56,7 @@ class LogSoftmax(Rowwise):
     """x - ln Σ e^x along an axis: the logarithm of the softmax, without its underflow."""
 
     math = r"\ln \operatorname{softmax}({x})"
+    rule = "log-softmax: g − softmax(x) Σ g"
     examples = _EXAMPLES
     reference = _rows(lambda row: [scalar.log(p) for p in _softmax(row)])
 
@@ -74,6 +76,7 @@ class CrossEntropy(Op):
     """
 
     math = r"-\ln \operatorname{softmax}({logits})_{targets}"
+    rule = "cross-entropy of softmax: y − t"
     examples = (
         example((3, 4), np.array([2, 0, 3])),
         example((2, 3, 4), np.array([[2, 0, 3], [1, 1, 0]])),
@@ -142,6 +145,7 @@ class BinaryCrossEntropy(Elementwise):
 
     code = "np.maximum({z}, 0) - {z} * {t} + np.log1p(np.exp(-np.abs({z})))"
     math = r"-{t} \ln \sigma({z}) - (1 - {t}) \ln(1 - \sigma({z}))"
+    rule = "cross-entropy of σ: σ(z) − t"
     domain = (0.05, 0.95)
 
     def forward(z, t):

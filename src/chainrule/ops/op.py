@@ -72,6 +72,8 @@ class Op:
         Declares that the op has no derivative (comparisons, argmax): it is then a constant to all derivatives.
     math : str
         The op in LaTeX, with the inputs' names in braces.
+    rule : str
+        The derivative in a few words, `"tanh′ = 1 − tanh²"`; it stands beside the lines that come from `vjp`.
     reference(*inputs, **attributes)
         The values by another route than `forward`'s; used by the tests alone.
     examples, domain
@@ -81,6 +83,7 @@ class Op:
     name: ClassVar[str]
     code: ClassVar[str] = ""
     math: ClassVar[str] = ""
+    rule: ClassVar[str] = ""
     numpy: ClassVar[tuple[Any, ...]] = ()
     no_gradient: ClassVar[bool] = False
     broadcasts: ClassVar[bool] = False  # inputs are broadcast against each other, so gradients are summed back

@@ -22,6 +22,7 @@ class Matmul(Product):
 
     code = "{a} @ {b}"
     math = "{a} {b}"
+    rule = "dA = G Bᵀ, dB = Aᵀ G"
     examples = (
         example((3, 4), (4, 2)),
         example((5, 3, 4), (5, 4, 2)),

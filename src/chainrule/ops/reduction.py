@@ -38,6 +38,7 @@ class Sum(Reduction):
 
     code = "{x}.sum(axis={axis}, keepdims={keepdims})"
     math = r"\sum {x}"
+    rule = "sum: each term gets the whole gradient"
     examples = (*_EXAMPLES, example((0, 3), axis=(0,), keepdims=False))
     reference = _along(scalar.fsum)
 
@@ -53,6 +54,7 @@ class Mean(Reduction):
 
     code = "{x}.mean(axis={axis}, keepdims={keepdims})"
     math = r"\operatorname{mean} {x}"
+    rule = "mean of n: each element gets 1/n of the gradient"
     examples = _EXAMPLES
     reference = _along(lambda v: scalar.fsum(v) / len(v))
 
@@ -69,6 +71,7 @@ class Max(Reduction):
 
     code = "{x}.max(axis={axis}, keepdims={keepdims})"
     math = r"\max {x}"
+    rule = "max: the gradient goes to the largest element"
     examples = _EXAMPLES
     reference = _along(max)
 
@@ -82,6 +85,7 @@ class Min(Max):
 
     code = "{x}.min(axis={axis}, keepdims={keepdims})"
     math = r"\min {x}"
+    rule = "min: the gradient goes to the smallest element"
     reference = _along(min)
 
 
@@ -89,6 +93,7 @@ class Logsumexp(Reduction):
     """ln Σ e^x along axes, with the largest element taken out of the sum so that nothing overflows."""
 
     math = r"\ln \sum e^{x}"
+    rule = "logsumexp′ = softmax"
     examples = _EXAMPLES
     reference = _along(lambda v: scalar.log(scalar.fsum(scalar.exp(e) for e in v)))
 
@@ -119,6 +124,7 @@ class Cumsum(Rowwise):
 
     code = "np.cumsum({x}, {axis})"
     math = r"\operatorname{cumsum} {x}"
+    rule = "running sum: its gradient runs from the end"
     examples = (example((3, 4), axis=1), example((2, 3, 4), axis=0), example((3,), axis=0), example((0, 2), axis=0))
 
     def vjp(g, _y, _x, axis):

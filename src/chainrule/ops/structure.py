@@ -31,6 +31,7 @@ class Reshape(Structural):
 
     code = "np.reshape({x}, {shape})"
     math = "{x}"
+    rule = "reshape: the gradient takes the old shape"
     examples = (example((3, 4), shape=(2, 6)), example((4,), shape=(2, 1, 2)), example((1, 1), shape=()))
 
     def shape(x, shape):
@@ -52,6 +53,7 @@ class Transpose(Structural):
 
     code = "np.transpose({x}, {order})"
     math = "{x}^T"
+    rule = "transpose: the gradient is transposed back"
     examples = (example((3, 4), order=(1, 0)), example((2, 3, 4), order=(2, 0, 1)), example((3,), order=(0,)))
 
     def shape(x, order):
@@ -69,6 +71,7 @@ class BroadcastTo(Structural):
 
     code = "np.broadcast_to({x}, {shape})"
     math = "{x}"
+    rule = "broadcast: the gradients of all copies are summed"
     broadcasts = True
     examples = (example((4,), shape=(3, 4)), example((3, 1), shape=(2, 3, 4)), example((), shape=(2, 2)))
 
@@ -88,6 +91,7 @@ class SumTo(Structural):
     """The inverse of `broadcast_to`: sums over the axes that broadcasting to x's shape would add or stretch."""
 
     math = r"\sum {x}"
+    rule = "sum: each term gets the whole gradient"
     examples = (example((3, 4), shape=(4,)), example((2, 3, 4), shape=(3, 1)), example((2, 3), shape=()))
 
     def shape(x, shape):
@@ -120,6 +124,7 @@ class Concatenate(Structural):
 
     arithmetic = True
     math = r"\operatorname{concat}({x})"
+    rule = "concatenate: each part gets its part of the gradient"
     examples = (example((2, 3), (4, 3), axis=0), example((2, 1), (2, 3), (2, 2), axis=1), example((3,), axis=0))
 
     @classmethod
@@ -153,6 +158,7 @@ class Pad(Structural):
 
     code = "np.pad({x}, {widths}, constant_values={value})"
     math = r"\operatorname{pad}({x})"
+    rule = "pad: the gradient of the padding is cut off"
     examples = (
         example((3, 4), widths=((0, 0), (0, 1)), value=1),
         example((2, 3), widths=((2, 1), (0, 3)), value=-0.5),
@@ -185,6 +191,7 @@ class Cast(Structural):
 
     code = "{x}.astype(np.{dtype})"
     math = "{x}"
+    rule = "cast: the gradient is cast back"
     examples = (example((2, 3), dtype=np.dtype(float)),)
 
     @classmethod
