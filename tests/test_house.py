@@ -7,7 +7,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "chainrule"
 # From the ground up.
-ORDER = ["errors", "scalar", "ops", "graph", "engine", "nn", "optim", "data", "train", "check", "lab", "cli"]
+ORDER = ["errors", "scalar", "ops", "graph", "engine", "nn", "optim", "data", "train", "written", "check", "lab", "cli"]
 FILES = sorted(SOURCE.rglob("*.py"))
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from chainrule.errors import DerivativeError, DtypeError, UnknownNameError
 from chainrule.graph.graph import Graph, Variable
+from chainrule.graph.replay import Replay
 from chainrule.graph.tracing import Symbol, Tracer
 from chainrule.ops.dims import show
 from chainrule.ops.op import pullback
@@ -40,27 +41,12 @@ def derive(graph: Graph, wrt: Sequence[str] | None = None) -> Graph:
         if (dtype := graph.inputs[names.index(name)].dtype).kind != "f":
             raise DtypeError(f"graph {graph.name}: the input '{name}' is {dtype}; derivatives are those of floats.")
     tracer = Tracer(f"{graph.name}_and_gradients")
-    symbols = _replay(graph, tracer)
+    symbols = Replay(graph, tracer).run()
     targets = [v for name in wrt for v in graph.inputs if v.name == name]
     loss = symbols[graph.outputs[0]]
     gradients = _backward(graph, tracer, symbols, set(targets))
     outputs = [gradients[v] if v in gradients else _zeros(tracer, symbols[v]) for v in targets]
     return tracer.finish([loss, *outputs], single=False, form=graph.form)
-
-
-def _replay(graph: Graph, tracer: Tracer) -> dict[Variable, Symbol]:
-    """The graph's inputs, constants and equations in another tracer, under the same names."""
-    symbols = {v: tracer.input(v.name, v.shape, v.dtype) for v in graph.inputs}
-    for v, array in graph.constants.items():
-        symbols[v] = tracer.constant(array)
-        tracer.rename(symbols[v].variable, v.name)
-    tracer.sizes = {name: (symbols[v].variable, axis) for name, (v, axis) in graph.sizes.items()}
-    for e in graph.equations:
-        inputs = [symbols[x] if isinstance(x, Variable) else x for x in e.inputs]
-        symbols[e.output] = tracer.record(e.op, inputs, e.attributes)
-        tracer.equations[-1].origin, tracer.equations[-1].rule = e.origin, e.rule
-        tracer.rename(symbols[e.output].variable, e.output.name)
-    return symbols
 
 
 def _backward(

@@ -1,0 +1,81 @@
+"""`replay`: a graph's program recorded once more, by another tracer, where a rule may put something else in its place.
+
+So a pass over a graph is written in NumPy, as the ops' derivatives are: it is called with the Symbols that stand for an
+equation's inputs, and answers with what the equation is to become.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from chainrule.graph.graph import Equation, Graph, Variable
+from chainrule.graph.tracing import Symbol, Tracer
+from chainrule.ops import dims
+from chainrule.ops.op import Op
+
+
+class Replay:
+    """A graph while it is written again; a rule looks up here how a value was made.
+
+    Attributes
+    ----------
+    symbols : dict of Variable to Symbol
+        What stands for each variable of the old graph.
+    """
+
+    def __init__(self, graph: Graph, tracer: Tracer) -> None:
+        self.graph, self.tracer = graph, tracer
+        self.symbols: dict[Variable, Symbol] = {v: tracer.input(v.name, v.shape, v.dtype) for v in graph.inputs}
+        for v, array in graph.constants.items():
+            self.symbols[v] = tracer.constant(array)
+            tracer.rename(self.symbols[v].variable, v.name)
+        tracer.sizes = {name: (self.symbols[v].variable, axis) for name, (v, axis) in graph.sizes.items()}
+        self._made: dict[Variable, Equation] = {}
+
+    def made(self, x: Any, *ops: type[Op]) -> Equation | None:
+        """The equation that made `x`, if it is of one of these ops."""
+        e = self._made.get(x.variable) if isinstance(x, Symbol) else None
+        return e if e is not None and e.op in ops else None
+
+    def inputs(self, e: Equation) -> list[Any]:
+        """The inputs of an equation of the new graph."""
+        return [Symbol(self.tracer, x) if isinstance(x, Variable) else x for x in e.inputs]
+
+    def parts(self, x: Any, *ops: type[Op]) -> list[Any] | None:
+        """The inputs of the equation that made `x`, if it is of one of these ops."""
+        e = self.made(x, *ops)
+        return None if e is None else self.inputs(e)
+
+    def number(self, x: Any) -> Any:
+        """The plain number that `x` is, or that it holds as a constant of shape (); else None."""
+        if isinstance(x, (bool, int, float)):
+            return x
+        array = self.tracer.constants.get(x.variable) if isinstance(x, Symbol) else None
+        return array.item() if array is not None and array.shape == () else None
+
+    def run(self, rule: "Rule | None" = None) -> dict[Variable, Symbol]:
+        """Record every equation, or what the rule makes of it; names, lines and rules stay."""
+        tracer = self.tracer
+        for e in self.graph.equations:
+            inputs = [self.symbols[x] if isinstance(x, Variable) else x for x in e.inputs]
+            before = len(tracer.equations)
+            y = rule(self, e, inputs) if rule else None
+            if y is None or not (dims.same_shape(y.shape, e.output.shape) and y.dtype == e.output.dtype):
+                del tracer.equations[before:]
+                y = tracer.record(e.op, inputs, e.attributes)
+            for new in tracer.equations[before:]:
+                new.origin, new.rule = e.origin, e.rule
+                self._made[new.output] = new
+            self.symbols[e.output] = y
+            if before < len(tracer.equations) and y.variable is tracer.equations[-1].output:
+                tracer.rename(y.variable, e.output.name)
+        return self.symbols
+
+
+Rule = Callable[[Replay, Equation, list[Any]], Symbol | None]
+
+
+def rewrite(graph: Graph, rule: Rule) -> Graph:
+    """The graph with each equation as the rule has it; None keeps it, and so does another shape or dtype."""
+    tracer = Tracer(graph.name)
+    symbols = Replay(graph, tracer).run(rule)
+    return tracer.finish([symbols[v] for v in graph.outputs], graph.single, graph.form)

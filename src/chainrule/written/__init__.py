@@ -1,0 +1,1 @@
+"""A graph as people write it: as NumPy code and as mathematics."""
