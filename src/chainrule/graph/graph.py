@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,16 @@ class Graph:
         for e in self.equations:  # a line of a backward pass says whose rule it comes from
             lines.append(f"    {e!r:<{width}}  # {e.rule}" if e.rule else f"    {e!r}")
         return "\n".join([*lines, f"    return {', '.join(v.name for v in self.outputs)}"])
+
+    def svg(self) -> str:
+        """A picture of the graph as the text of an SVG file: forward down the left, backward up the right."""
+        from chainrule.graph.drawing import svg  # above this file, and needed by this method alone
+
+        return svg(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the picture, and the program beneath it."""
+        return f"{self.svg()}<details><summary>as a program</summary><pre>{escape(repr(self))}</pre></details>"
 
     def check(self) -> "Graph":
         """Verify the program: each name assigned once and before use, shapes and dtypes as the ops' rules give them.
