@@ -11,13 +11,18 @@ from collections.abc import Iterable
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
+def is_ours(file: str) -> bool:
+    """Whether a source file belongs to chainrule or to NumPy."""
+    numpy = os.path.dirname(sys.modules["numpy"].__file__ or "") + os.sep
+    return file.startswith((_PACKAGE, numpy, "<chainrule"))
+
+
 def user_line() -> str:
     """`file.py, line 12`: the innermost line on the stack that belongs neither to chainrule nor to NumPy."""
-    numpy = os.path.dirname(sys.modules["numpy"].__file__ or "") + os.sep
     frame = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
-        if not file.startswith((_PACKAGE, numpy)) and not file.startswith("<chainrule"):
+        if not is_ours(file):
             return f"{os.path.basename(file)}, line {frame.f_lineno}"
         if frame.f_back is None:
             break

@@ -51,10 +51,11 @@ def fold_constants(graph: Graph) -> Graph:
 
     def rule(replay: Replay, e: Equation, inputs: list[Any]) -> Any:
         known = [_known(replay, x) for x in inputs]
-        small = dims.same(dims.size_of(e.output.shape), 1) or _at_most(e.output.shape, LARGEST_CONSTANT)
-        if any(x is None for x in known) or not small or any(map(_symbolic, e.attributes.values())):
+        if any(x is None for x in known) or not _at_most(e.output.shape, LARGEST_CONSTANT):
             return None
-        if e.op is Divide and type(known[1]) is int:
+        if e.op in (BroadcastTo, Reshape, Getitem) or (e.op is Divide and type(known[1]) is int):
+            return None
+        if any(map(_symbolic, e.attributes.values())):
             return None
         return replay.tracer.constant(np.asarray(e.op.forward(*known, **e.attributes), e.output.dtype))
 
@@ -71,6 +72,9 @@ def drop_broadcasts(graph: Graph) -> Graph:
             return np.broadcast_to(source, e.output.shape) if source.shape == () and not spread else None
         if not issubclass(e.op, Elementwise):
             return None
+        sources = [(replay.parts(x, BroadcastTo) or [x])[0] for x in inputs]
+        if e.output.shape != () and all(getattr(x, "shape", ()) == () for x in sources):
+            return np.broadcast_to(replay.tracer.record(e.op, sources, e.attributes), e.output.shape)
         bare = [_unspread(replay, e, inputs, i) for i in range(len(inputs))]
         if all(a is b for a, b in zip(bare, inputs, strict=True)) or not any(isinstance(x, Symbol) for x in bare):
             return None

@@ -2,12 +2,13 @@
 
 import inspect
 import itertools
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from chainrule.errors import ChainruleError, ShapeError, TraceError, user_line
+from chainrule.errors import ChainruleError, ShapeError, TraceError, is_ours, user_line
 from chainrule.graph import tree
 from chainrule.graph.graph import Equation, Graph, Variable, live
 from chainrule.ops.dims import Dim, Later, Shape, Size, same, show
@@ -78,6 +79,7 @@ class Tracer:
         self.names: set[str] = set()
         self.batch: tuple[str, Size] | None = None  # the first input that has a batch axis, and its size when traced
         self.rule = ""  # while a derivative is being recorded: the op it belongs to
+        self.unnamed: set[Variable] | None = None  # while a person's function runs: what has no name of theirs yet
 
     def variable(self, name: str, shape: Shape, dtype: Any) -> Variable:
         """A Variable with this name, or with a number behind it if the name is taken."""
@@ -133,10 +135,27 @@ class Tracer:
                 raise
             kind = type(error) if isinstance(error, ChainruleError) else ShapeError
             raise kind(f"{user_line()}: {error}") from None
+        if self.unnamed is not None:
+            self._take_names(self.unnamed)
         output = self.variable(f"v{len(self.equations) + 1}", shape, dtype)
+        if self.unnamed is not None:
+            self.unnamed.add(output)
         names = tuple(x.variable if isinstance(x, Symbol) else x for x in symbols)
         self.equations.append(Equation(output, op, names, attributes, user_line(), self.rule))
         return Symbol(self, output)
+
+    def _take_names(self, unnamed: set[Variable]) -> None:
+        """Name what a person's function has bound to a local variable since the last op as they named it."""
+        frame = sys._getframe(2)
+        while unnamed and frame.f_back is not None and frame.f_code is not trace.__code__:
+            code, outermost = frame.f_code, frame.f_back.f_code is trace.__code__
+            # What a function inside calls its arguments is not what they are to the whole.
+            skipped = () if outermost else code.co_varnames[: code.co_argcount]
+            for name, x in () if is_ours(code.co_filename) else frame.f_locals.items():
+                if isinstance(x, Symbol) and x.variable in unnamed and name not in skipped and name.isidentifier():
+                    unnamed.remove(x.variable)
+                    self.rename(x.variable, name)
+            frame = frame.f_back
 
     def _operand(self, x: Any, op: type[Op]) -> Any:
         if isinstance(x, Symbol) and x.tracer is self:
@@ -217,7 +236,9 @@ def trace(f: Callable[..., Any], *args: Any, batch: Mapping[str, int] | None = N
     unknown = set(batch or {}) - {*names, *(v.name for v in tracer.inputs)}
     if unknown:
         raise TraceError(f"batch names '{unknown.pop()}', but the arguments of {tracer.name} are {', '.join(names)}.")
+    tracer.unnamed = set()
     result = f(*symbols)
+    tracer.unnamed = None
     outputs = [leaf for _, leaf in tree.flatten(result)]
     form = tree.map_leaves(lambda _: None, args)
     return tracer.finish(outputs, not isinstance(result, (tuple, list, dict)), form)

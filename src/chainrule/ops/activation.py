@@ -31,6 +31,7 @@ class Sigmoid(Elementwise):
     """
 
     code = "np.exp(np.minimum({x}, 0)) / (1 + np.exp(-np.abs({x})))"
+    longhand = "1 / (1 + np.exp(-{x}))"
     math = r"\sigma({x})"
     rule = "σ′ = σ (1 − σ)"
 
@@ -62,6 +63,7 @@ class Softplus(Elementwise):
     """ln(1 + e^x), a smooth ReLU, element by element; any shape, the shape is kept. Its derivative is the sigmoid."""
 
     code = "np.maximum({x}, 0) + np.log1p(np.exp(-np.abs({x})))"
+    longhand = "np.logaddexp(0, {x})"
     math = r"\ln(1 + e^{x})"
     rule = "softplus′ = σ"
 

@@ -59,6 +59,8 @@ class Op:
 
     code : str
         The op as one NumPy expression, `"np.tanh({x})"`. `forward` is made from it unless it is given.
+    longhand : str
+        How people write it, where that is not `code`: shorter, or without a function that `code` calls.
     forward(*inputs, **attributes)
         What the op computes, in plain NumPy.
     shape(*shapes, **attributes)
@@ -82,6 +84,7 @@ class Op:
 
     name: ClassVar[str]
     code: ClassVar[str] = ""
+    longhand: ClassVar[str] = ""
     math: ClassVar[str] = ""
     rule: ClassVar[str] = ""
     numpy: ClassVar[tuple[Any, ...]] = ()

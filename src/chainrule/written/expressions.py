@@ -1,0 +1,259 @@
+"""An equation of a graph as a NumPy expression, as somebody would write it: `h1.T @ d_a2`, `x[:, None]`, `p.sum(axis=0)`.
+
+Expressions are put together with brackets around every part and then written by Python's own `ast.unparse`, which
+leaves the brackets that are needed.
+"""
+
+import ast
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import TraceError
+from chainrule.graph.graph import Equation, Variable
+from chainrule.ops import dims
+from chainrule.ops.activation import Erf
+from chainrule.ops.arithmetic import Power
+from chainrule.ops.chance import DropoutMask
+from chainrule.ops.dims import Dim, Later
+from chainrule.ops.families import Elementwise
+from chainrule.ops.indexing import ARRAY, Getitem, Onehot, ScatterAdd
+from chainrule.ops.op import Op
+from chainrule.ops.product import Matmul
+from chainrule.ops.reduction import Argmax, Cumsum, Max, Mean, Min, Sum
+from chainrule.ops.structure import BroadcastTo, Cast, Concatenate, Pad, Reshape, Transpose
+from chainrule.written.expansion import Pick
+
+STATEMENTS = (ScatterAdd, DropoutMask)  # what takes two lines
+Text = Callable[[Any], str]  # of an operand: a name, or a whole expression if it is written in place
+
+
+def expression(e: Equation, text: Text) -> str:
+    """The right-hand side of an equation as an expression of the texts of its inputs."""
+    inputs = [_number(e, x) if not isinstance(x, Variable) else f"({text(x)})" for x in e.inputs]
+    if e.op in SPECIAL:
+        return tidy(SPECIAL[e.op](e, *inputs))
+    template = e.op.longhand or e.op.code
+    if not template or e.attributes:
+        raise TraceError(
+            f"{e.origin}: the op {e.op.name} has no NumPy code to be written as; give its class a `code`, or write the "
+            "function with NumPy's own."
+        )
+    names = e.op.forward.__code__.co_varnames
+    return tidy(template.format_map(dict(zip(names, inputs, strict=False))))
+
+
+def statements(e: Equation, name: str, text: Text) -> list[str]:
+    """The lines of an op that takes two."""
+    inputs = [text(x) if isinstance(x, Variable) else str(x) for x in e.inputs]
+    if e.op is DropoutMask:
+        p, use = e.attributes["p"], e.attributes["use"]
+        kind = "" if e.output.dtype == np.float64 else f".astype(np.{e.output.dtype})"
+        return [
+            f"bits = np.random.Philox(key=np.array([{inputs[0]}, {use}], np.int64).view(np.uint64))",
+            f"{name} = (np.random.Generator(bits).random({_shape(e.output.shape)}) >= {p}){kind} / {_plain(1 - p)}",
+        ]
+    g, *arrays = inputs
+    index = _index(e.attributes["index"], arrays)
+    kind = "" if e.output.dtype == np.float64 else f", np.{e.output.dtype}"
+    put = f"np.add.at({name}, {_alone(index)}, {g})" if arrays else f"{name}[{index}] = {g}"
+    return [f"{name} = np.zeros({_shape(e.output.shape)}{kind})", put]
+
+
+def tidy(text: str) -> str:
+    """An expression with the brackets that it needs, and no others."""
+    return ast.unparse(ast.parse(text, mode="eval"))
+
+
+def literal(array: np.ndarray[Any, Any]) -> str | None:
+    """A constant as an expression: a number, a range, ones, the unit matrix, a short list; None if it is long."""
+    if array.shape == ():
+        return _plain(array.item())
+    kind = "" if array.dtype in (np.float64, np.int64) else f", dtype=np.{array.dtype}"
+    if array.ndim == 1 and array.dtype == np.int64 and np.array_equal(array, np.arange(len(array))):
+        return f"np.arange({len(array)})"
+    if array.ndim == 2 and array.dtype == float and np.array_equal(array, np.eye(*array.shape)):
+        return f"np.eye({array.shape[0]})" if array.shape[0] == array.shape[1] else f"np.eye{array.shape}"
+    if array.size and array.dtype.kind == "f" and (array == array.flat[0]).all() and array.size > 4:
+        value = array.flat[0].item()
+        name = {0.0: "np.zeros", 1.0: "np.ones"}.get(value)
+        shape = _shape(array.shape)
+        return f"{name}({shape}{kind})" if name else f"np.full({shape}, {_plain(value)}{kind})"
+    if array.size > 24:
+        return None
+    return f"np.array({array.tolist()}{kind})"
+
+
+def _number(e: Equation, x: Any) -> str:
+    """A plain number beside arrays: whole floats as ints where the result is a float all the same."""
+    if isinstance(x, Later):
+        return f"({x})"
+    if isinstance(x, float) and x.is_integer() and abs(x) < 1e6:
+        floats = any(isinstance(v, Variable) and v.dtype.kind == "f" for v in e.inputs)
+        x = int(x) if floats and issubclass(e.op, Elementwise) else x
+    return f"({_plain(x)})"
+
+
+def _plain(x: Any) -> str:
+    if isinstance(x, float) and not math.isfinite(x):
+        return "np.nan" if math.isnan(x) else "np.inf" if x > 0 else "-np.inf"
+    return repr(x)
+
+
+def _shape(shape: dims.Shape) -> str:
+    return str(shape[0]) if len(shape) == 1 else dims.show(shape)
+
+
+def _size(size: Any) -> str:
+    return str(size)
+
+
+def _index(index: tuple[Any, ...], arrays: Sequence[str]) -> str:
+    rest = iter(arrays)
+    parts = [next(rest) if part is ARRAY else _slice(part) if isinstance(part, slice) else str(part) for part in index]
+    while len(parts) > 1 and parts[-1] == ":":
+        parts.pop()
+    return ", ".join(parts)
+
+
+def _slice(part: slice) -> str:
+    ends = ["" if end is None else _size(end) for end in (part.start, part.stop)]
+    return ":".join([*ends, *([] if part.step in (None, 1) else [str(part.step)])])
+
+
+def _alone(index: str) -> str:
+    """An index as an argument of a function: slices need another spelling there."""
+    parts = [f"slice({part.replace(':', ', ') if part != ':' else 'None'})" if ":" in part else part
+             for part in index.split(", ")]  # fmt: skip
+    return parts[0] if len(parts) == 1 else f"({', '.join(parts)})"
+
+
+def _reduction(method: str) -> Callable[..., str]:
+    def write(e: Equation, x: str) -> str:
+        axis, keepdims = e.attributes["axis"], e.attributes["keepdims"]
+        ndim = len(e.inputs[0].shape)
+        options = [] if len(axis) == ndim and not keepdims else [f"axis={axis[0] if len(axis) == 1 else axis}"]
+        options += ["keepdims=True"] if keepdims else []
+        return f"{x}.{method}({', '.join(options)})"
+
+    return write
+
+
+def _matmul(e: Equation, a: str, b: str) -> str:
+    return f"{a} @ {b}"
+
+
+def _transpose(e: Equation, x: str) -> str:
+    order = e.attributes["order"]
+    if order == (1, 0):
+        return f"{x}.T"
+    if order == (*range(len(order) - 2), len(order) - 1, len(order) - 2):
+        return f"{x}.mT"
+    return f"{x}.transpose{order}"
+
+
+def _reshape(e: Equation, x: str) -> str:
+    """New axes as x[:, None], axes of size 1 taken out as x[:, 0], anything else as a reshape."""
+    old, new = e.inputs[0].shape, e.output.shape
+    if (parts := _with_axes(old, new)) is not None and old:
+        return f"{x}[{parts}]"
+    if (parts := _with_axes(new, old)) is not None:
+        return f"{x}[{parts.replace('None', '0')}]"
+    sizes = [_size(n) for n in new]
+    symbolic = [i for i, n in enumerate(new) if isinstance(n, Dim)]
+    if symbolic:
+        sizes[symbolic[0]] = "-1"
+    return f"{x}.reshape({', '.join(sizes)})" if new else f"{x}.reshape(())"
+
+
+def _with_axes(old: dims.Shape, new: dims.Shape) -> str | None:
+    """The index that makes `new` of `old` by axes of size 1 alone; None if there is none."""
+    parts, rest = [], list(old)
+    for n in new:
+        if rest and dims.same(n, rest[0]):
+            parts.append(":")
+            rest.pop(0)
+        elif dims.same(n, 1):
+            parts.append("None")
+        else:
+            return None
+    if rest or len(new) <= len(old):
+        return None
+    while parts[-1] == ":" and len(parts) > 1:
+        parts.pop()
+    return ", ".join(parts)
+
+
+def _getitem(e: Equation, x: str, *arrays: str) -> str:
+    return f"{x}[{_index(e.attributes['index'], arrays)}]"
+
+
+def _broadcast_to(e: Equation, x: str) -> str:
+    return f"np.broadcast_to({x}, {dims.show(e.output.shape)})"
+
+
+def _concatenate(e: Equation, *xs: str) -> str:
+    axis = e.attributes["axis"]
+    return f"np.concatenate([{', '.join(xs)}]{f', axis={axis}' if axis else ''})"
+
+
+def _pad(e: Equation, x: str) -> str:
+    value = e.attributes["value"]
+    return f"np.pad({x}, {e.attributes['widths']}{f', constant_values={value}' if value else ''})"
+
+
+def _cast(e: Equation, x: str) -> str:
+    return f"{x}.astype(np.{e.output.dtype})"
+
+
+def _onehot(e: Equation, t: str) -> str:
+    kind = "" if e.output.dtype == np.float64 else f", dtype=np.{e.output.dtype}"
+    return f"np.eye({e.attributes['classes']}{kind})[{t}]"
+
+
+def _argmax(e: Equation, x: str) -> str:
+    keep = ", keepdims=True" if e.attributes["keepdims"] else ""
+    return f"{x}.argmax(axis={e.attributes['axis'][0]}{keep})"
+
+
+def _cumsum(e: Equation, x: str) -> str:
+    return f"{x}.cumsum(axis={e.attributes['axis']})"
+
+
+def _pick(e: Equation, y: str, t: str) -> str:
+    if len(e.output.shape) == 1:
+        return f"{y}[np.arange({_size(e.output.shape[0])}), {t}]"
+    return f"np.take_along_axis({y}, {t}[..., None], -1)[..., 0]"
+
+
+def _power(e: Equation, x: str, p: str) -> str:
+    return f"{x} ** {p}"
+
+
+def _erf(e: Equation, x: str) -> str:
+    kind = "" if e.output.dtype == np.float64 else f".astype(np.{e.output.dtype})"
+    return f"np.vectorize(math.erf, [float])({x}){kind}"
+
+
+SPECIAL: dict[type[Op], Callable[..., str]] = {
+    Sum: _reduction("sum"),
+    Mean: _reduction("mean"),
+    Max: _reduction("max"),
+    Min: _reduction("min"),
+    Matmul: _matmul,
+    Transpose: _transpose,
+    Reshape: _reshape,
+    Getitem: _getitem,
+    BroadcastTo: _broadcast_to,
+    Concatenate: _concatenate,
+    Pad: _pad,
+    Cast: _cast,
+    Onehot: _onehot,
+    Argmax: _argmax,
+    Cumsum: _cumsum,
+    Pick: _pick,
+    Power: _power,
+    Erf: _erf,
+}

@@ -1,0 +1,188 @@
+"""What the lines of a longhand are: which values get a line and a name of their own, and which name.
+
+A value has its own line if it is an idea: what the person named, what is used more than once, a pre-activation, the
+gradient of something that has a line. All else is written where it is used.
+"""
+
+import keyword
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from chainrule.graph.graph import Equation, Graph, Variable
+from chainrule.ops.activation import Relu, Sigmoid, Softplus, Tanh
+from chainrule.ops.arithmetic import Add, Divide, Exp, Log, Maximum, Multiply, Negative, Power, Sqrt, Subtract, Where
+from chainrule.ops.families import Comparison
+from chainrule.ops.indexing import Getitem, Onehot
+from chainrule.ops.op import Op
+from chainrule.ops.product import Matmul
+from chainrule.ops.reduction import Argmax, Cumsum, Max, Mean, Min, Sum
+from chainrule.ops.structure import BroadcastTo, Cast, Concatenate, Reshape, Transpose
+from chainrule.written.expansion import Hints
+from chainrule.written.expressions import STATEMENTS
+
+AUTOMATIC = re.compile(r"v\d+(_\d+)*$")  # how the tracer names what nobody named
+LONGEST = 6  # ops in one expression
+SEVERAL = 3  # how often something small is written in place
+LIGHT = (Transpose, Reshape, Cast, Getitem, Onehot)  # read as part of a name: W.T, x[:, None]
+LINEAR = (Add, Subtract, Negative, Sum, Mean)  # what may stand around a product in its line
+ACTIVATIONS = (Tanh, Sigmoid, Relu, Maximum, Softplus)
+NAMES: dict[type[Op], str] = {
+    Exp: "e", Log: "log", Sqrt: "root", Sum: "total", Mean: "mean", Max: "top", Min: "least", Divide: "ratio",
+    Multiply: "product", Subtract: "diff", Add: "u", Power: "power", Where: "chosen", Concatenate: "joined",
+    Getitem: "part", Cumsum: "running", Argmax: "best", Tanh: "h", Sigmoid: "h", Relu: "h", Maximum: "h",
+    Reshape: "rows", Negative: "minus",
+}  # fmt: skip
+
+
+class Lines:
+    """The values of a graph that have lines of their own.
+
+    Parameters
+    ----------
+    graph : Graph
+    hints : Hints
+    split : bool
+        Whether activations are kept apart from the products that they are taken of, as for layers of a model. A
+        person's own function is kept as it was written.
+    """
+
+    def __init__(self, graph: Graph, hints: Hints, split: bool) -> None:
+        self.graph, self.hints, self.split = graph, hints, split
+        self.made = {e.output: e for e in graph.equations}
+        self.by_name = {v.name: v for v in (*graph.inputs, *self.made)}
+        used = [x for e in graph.equations for x in e.inputs if isinstance(x, Variable)]
+        self.uses = Counter([*used, *graph.outputs])
+        self.consumer = {x: e for e in graph.equations for x in e.inputs if isinstance(x, Variable)}
+        self.own: set[Variable] = set(graph.inputs)
+        self.cost: dict[Variable, int] = {}
+        for e in graph.equations:
+            self._place(e)
+
+    def inlined(self, e: Equation) -> list[Variable]:
+        """The inputs that are written in place."""
+        return [x for x in e.inputs if isinstance(x, Variable) and x in self.cost and x not in self.own]
+
+    def tree(self, e: Equation) -> Iterable[Equation]:
+        """The equation, and those written in place within its line."""
+        yield e
+        for x in self.inlined(e):
+            yield from self.tree(self.made[x])
+
+    def _place(self, e: Equation) -> None:
+        while True:
+            parts = sorted(self.inlined(e), key=lambda x: self.cost[x])
+            total = (e.op not in LIGHT) + sum(self.cost[x] for x in parts)
+            if total <= LONGEST or not parts or self.cost[parts[-1]] == 0:
+                break
+            self.own.add(parts[-1])
+        self.cost[e.output] = total
+        if self._has_a_line(e):
+            self.own.add(e.output)
+
+    def _has_a_line(self, e: Equation) -> bool:
+        v = e.output
+        if v in self.graph.outputs or e.op in STATEMENTS or v in self.hints.names:
+            return True
+        if not e.rule and not AUTOMATIC.match(v.name):
+            return True
+        if e.op in LIGHT and self.cost[v] == 0 and (e.op is not Getitem or len(e.inputs) == 1):
+            return False
+        if self.uses[v] > (SEVERAL if self._is_small(e) else 1):
+            return True
+        source = self.by_name.get(v.name.removeprefix("d_")) if e.rule and v.name.startswith("d_") else None
+        if source is not None and source in self.own and e.op not in (*LIGHT, BroadcastTo):
+            return True
+        consumer = self.consumer[v]
+        product = any(part.op is Matmul for part in self.tree(e))
+        return self.split and product and not (consumer.op in (*LIGHT, *LINEAR) or _by_number(consumer))
+
+    def _is_small(self, e: Equation) -> bool:
+        """Whether it is no more than a name and a number, as 1 - y is."""
+        values = [x for x in e.inputs if isinstance(x, Variable)]
+        return e.op in (Add, Subtract, Multiply, Negative) and len(values) == 1 and values[0] in self.own
+
+
+def _by_number(e: Equation) -> bool:
+    others = [getattr(x, "shape", ()) for x in e.inputs]
+    return e.op in (Multiply, Divide) and () in others
+
+
+class Names:
+    """The names of the lines: a person's own, else those of the field: a1, h1, y, loss, dW1, d_a1."""
+
+    def __init__(self, lines: Lines, reserved: Iterable[str]) -> None:
+        self.lines = lines
+        self.of: dict[Variable, str] = {}
+        self.taken = {"np", "math", *reserved, *lines.graph.sizes, *keyword.kwlist}
+        for v in lines.graph.inputs:
+            self.of[v] = self.unique(v.name)
+        for e in lines.graph.equations:
+            if e.output in lines.own:
+                self.of[e.output] = self.unique(self._base(e))
+
+    def unique(self, name: str) -> str:
+        """The name, with a number if it is taken."""
+        found, count = name, 2
+        while found in self.taken:
+            found = f"{name}_{count}" if name[-1].isdigit() or "_" in name else f"{name}{count}"
+            count += 1
+        self.taken.add(found)
+        return found
+
+    def _base(self, e: Equation) -> str:
+        graph, v = self.lines.graph, e.output
+        if e.rule:
+            return self.lines.hints.names.get(v) or self._of_gradient(v)
+        if not AUTOMATIC.match(v.name):
+            return v.name
+        if v is graph.outputs[0]:
+            return "loss" if v.shape == () else "output"
+        return self.lines.hints.names.get(v) or self._of_the_field(e)
+
+    def _of_gradient(self, v: Variable) -> str:
+        source = self.lines.by_name.get(v.name.removeprefix("d_")) if v.name.startswith("d_") else None
+        if source in self.lines.graph.inputs and v in self.lines.graph.outputs:
+            return f"d{source.name}"  # type: ignore[union-attr]
+        name = self.of.get(source) if source is not None else None
+        return f"d_{name}" if name else "g"
+
+    def _of_the_field(self, e: Equation) -> str:
+        products = [part for part in self.lines.tree(e) if part.op is Matmul]
+        linear = all(part.op in (Matmul, Add, *LIGHT) for part in self.lines.tree(e))
+        if products and linear:
+            return f"a{self._number(products[0])}"
+        if e.op in ACTIVATIONS and isinstance(e.inputs[0], Variable):
+            before = self.of.get(e.inputs[0], "")
+            if re.match(r"a\d*$", before):
+                return f"h{before[1:]}"
+        if issubclass(e.op, Comparison):
+            return "mask"
+        return NAMES.get(e.op, "z")
+
+    def _number(self, product: Equation) -> str:
+        """The number of a layer, from the name of its weights."""
+        for x in reversed(product.inputs):
+            name = x.name if isinstance(x, Variable) and x in self.lines.graph.inputs else ""
+            if found := re.search(r"\d+$", name):
+                return found.group()
+        return ""
+
+
+def note(lines: Lines, e: Equation) -> str:
+    """What is said beside a line: what a forward line is called, or the rule that a backward line comes from."""
+    from chainrule.ops.op import OPS
+
+    for part in lines.tree(e):
+        if part.output in lines.hints.notes:
+            return lines.hints.notes[part.output]
+    if e.rule:
+        return OPS[e.rule].rule if e.rule in OPS else ""
+    for part in lines.tree(e):
+        if part.op is Maximum and part.inputs[1] == 0:
+            return "relu"
+        if part.op.__name__ in ("Sigmoid", "Relu", "Softplus"):
+            return part.op.name
+        if part.op.__name__ == "BinaryCrossEntropy":
+            return "binary cross-entropy"
+    return ""
