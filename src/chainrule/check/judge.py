@@ -1,0 +1,259 @@
+"""The verdict on gradients: random directions for each input, then elements to find the worst, then the cause."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from chainrule.check.comparison import Arithmetic, Array, Point, Slope
+from chainrule.check.patterns import cause_of
+from chainrule.check.verdict import Cause, Finding, Report, number, overall
+
+DIRECTIONS = 2
+FLOOR = 1e-12  # of the loss and of the largest gradient: what rounding alone may make of a gradient that is 0
+ELEMENTS = 300
+
+
+@dataclass
+class Case:
+    """Gradients to be judged.
+
+    Attributes
+    ----------
+    loss : callable
+        From a dict of arrays to a number.
+    point : dict
+        The inputs that have a gradient, in float64.
+    given : dict
+        The gradients.
+    sizes : dict
+        Numbers that a factor may come from.
+    lost : dict
+        For gradients recovered from an update, their rounding error.
+    step, tolerance : float
+        The step to be judged; the relative error that is allowed.
+    exact : callable
+        The correct gradients by another route, or None: they are believed only where arithmetic confirms them.
+    explain : callable
+        Looks for causes beyond those that numbers show: from `(yours, correct, names)` to a dict of causes.
+    """
+
+    loss: Callable[[Point], Any]
+    point: dict[str, Array]
+    given: dict[str, Array]
+    sizes: Mapping[str, float] = field(default_factory=dict)
+    lost: Mapping[str, float] = field(default_factory=dict)
+    step: float | None = None
+    tolerance: float = 1e-6
+    seed: int = 0
+    exact: Callable[[], dict[str, Array] | None] = lambda: None
+    explain: Callable[[dict[str, Array], dict[str, Array], list[str]], dict[str, Cause]] = lambda *_: {}
+
+
+@dataclass
+class Trial:
+    """One direction: the slope found, and the one that a gradient gives (None if its shape does not fit)."""
+
+    direction: Array
+    slope: Slope
+    yours: float | None
+
+
+class Judge:
+    """Judges a case."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.arithmetic = Arithmetic(case.loss, case.point, case.step)
+        self.sizes = self.arithmetic.sizes
+        self.fitting = {name: fitted(g, case.point[name].shape) for name, g in case.given.items()}
+        norms = [self._norm(name) for name in case.given]
+        self.floor = FLOOR * (abs(self.arithmetic.value) + max([n for n in norms if np.isfinite(n)], default=0.0))
+        self.trials: dict[str, list[Trial]] = {}
+        self.tiny: list[str] = []
+
+    def _norm(self, name: str) -> float:
+        g = self.fitting[name]
+        return 0.0 if g is None else float(np.linalg.norm(np.asarray(g, float))) * self.sizes[name]
+
+    def report(self) -> Report:
+        """The verdict with all findings."""
+        if not np.isfinite(self.arithmetic.value):
+            reason = f"the loss is {self.arithmetic.value} at this point, so there is nothing to compare with."
+            return Report("lost precision", reason=reason)
+        rng = np.random.default_rng(self.case.seed)
+        verdicts = {}
+        for name, x in self.case.point.items():
+            self.trials[name] = [
+                self._try(name, self.sizes[name] * np.asarray(rng.normal(size=x.shape))) for _ in range(DIRECTIONS)
+            ]
+            verdicts[name] = self._verdict(name)
+        wrong = [name for name, verdict in verdicts.items() if verdict == "wrong"]
+        correct = self._correct(wrong) if wrong else {}
+        causes = self._causes(wrong, correct)
+        findings = tuple(
+            self._wrong(name, correct[name], causes.get(name)) if name in wrong else self._other(name, verdict)
+            for name, verdict in verdicts.items()
+        )
+        reason = f"{sum(f.verdict != 'right' for f in findings)} of {len(findings)} gradients." if wrong else ""
+        return Report(overall(findings), findings, tuple(self._checked()), tuple(self._skipped()), reason)
+
+    def _try(self, name: str, direction: Array) -> Trial:
+        g = self.fitting[name]
+        yours = None if g is None else float(np.sum(np.asarray(g, float) * direction))
+        return Trial(direction, self.arithmetic.slope({name: direction}), yours)
+
+    def _verdict(self, name: str) -> str:
+        """What the directions say about one input."""
+        if any(t.yours is None or not np.isfinite(t.yours) for t in self.trials[name]):
+            return "wrong"
+        found = {self._judge(name, t) for t in self.trials[name]}
+        return next((v for v in ("wrong", "kink", "lost precision", "unsuitable step") if v in found), "right")
+
+    def _judge(self, name: str, trial: Trial) -> str:
+        slope, yours = trial.slope, trial.yours or 0.0
+        scale = max(self._norm(name), abs(slope.value))
+        if scale <= self.floor:
+            self.tiny.append(name)
+            return "right"
+        lost = 4 * self.case.lost.get(name, 0.0) * self.sizes[name]
+        allowed = self.case.tolerance * scale + lost + self.floor
+        if slope.kink:
+            low, high = sorted((slope.left, slope.right))
+            margin = 10 * allowed + 1e-3 * (high - low)
+            return "kink" if low - margin <= yours <= high + margin else "wrong"
+        off = abs(yours - slope.value)
+        if off <= allowed:
+            far = slope.given is not None and abs(slope.given - slope.value) > 1e-4 * scale
+            return "unsuitable step" if far else "right"
+        if not 4 * slope.error < 1e-2 * scale:
+            return "lost precision" if slope.noisy else "unsuitable step"
+        return "right" if off <= allowed + 4 * slope.error else "wrong"
+
+    def _error(self, name: str) -> float:
+        """The largest difference in the directions, relative to the size of the gradient."""
+        errors = [0.0]
+        for t in self.trials[name]:
+            if t.yours is not None:
+                off, scale = abs(t.yours - t.slope.value), max(self._norm(name), abs(t.slope.value))
+                errors.append(off / scale if scale > self.floor else 0.0)
+        return max(errors)
+
+    def _correct(self, names: list[str]) -> dict[str, Array]:
+        """The correct gradients: by another route where arithmetic confirms it, else element by element."""
+        exact = self.case.exact() or {}
+        found = {}
+        for name in names:
+            g = exact.get(name)
+            found[name] = g if g is not None and self._confirms(name, g) else self._by_elements(name)
+        for name, g in exact.items():
+            if name not in found and self._confirms(name, g):
+                found[name] = g
+        return found
+
+    def _confirms(self, name: str, g: Array) -> bool:
+        for t in self.trials[name]:
+            scale = max(float(np.linalg.norm(g)) * self.sizes[name], abs(t.slope.value))
+            off = abs(float(np.sum(g * t.direction)) - t.slope.value)
+            if not off <= 1e-6 * scale + 4 * t.slope.error + self.floor and not t.slope.kink:
+                return False
+        return True
+
+    def _by_elements(self, name: str) -> Array:
+        """The correct gradient of some elements, NaN elsewhere: of all if there are few, else of the likely ones."""
+        x, g = self.case.point[name], self.fitting[name]
+        correct = np.full(x.shape, np.nan)
+        flat = np.arange(x.size)
+        if x.size > ELEMENTS:
+            rng = np.random.default_rng(self.case.seed)
+            size = np.abs(np.nan_to_num(np.asarray(g, float))).reshape(-1) if g is not None else np.ones(x.size)
+            largest = np.argpartition(size, -ELEMENTS // 2)[-ELEMENTS // 2 :]
+            flat = np.unique(np.concatenate([largest, rng.integers(x.size, size=ELEMENTS // 2)]))
+        for i in flat:
+            index = tuple(int(k) for k in np.unravel_index(i, x.shape))
+            correct[index] = self.arithmetic.element(name, index)
+        return correct
+
+    def _causes(self, wrong: list[str], correct: dict[str, Array]) -> dict[str, Cause]:
+        """A cause for each wrong input: what its numbers show, or what the computation shows."""
+        tol = 10 * max(self.case.tolerance, 1e-6)
+        causes = {}
+        for name in wrong:
+            fit = self.fitting[name]
+            yours = np.asarray(self.case.given[name] if fit is None else fit, float)
+            found = cause_of(name, yours, correct[name], self.case.point[name], self.case.sizes, tol)
+            if found is not None:
+                causes[name] = found
+        if not wrong:
+            return causes
+        deeper = self.case.explain(self.case.given, correct, wrong)
+        return combined(causes, deeper)
+
+    def _wrong(self, name: str, correct: Array, cause: Cause | None) -> Finding:
+        given, fit = self.case.given[name], self.fitting[name]
+        if fit is None:
+            note = f"it has the shape {given.shape}, {name} has {self.case.point[name].shape}"
+            return Finding(name, "wrong", note=note, relative_error=float("inf"), cause=cause)
+        yours = np.asarray(fit, float)
+        with np.errstate(all="ignore"):
+            off = np.where(np.isnan(correct), -1.0, np.abs(yours - correct))
+            off = np.where(np.isnan(yours), np.inf, off)
+            worst = tuple(int(k) for k in np.unravel_index(int(np.argmax(off)), off.shape))
+            a, b = float(yours[worst]), float(correct[worst])
+            ratio = a / b if b else None
+        note = "" if np.isfinite(yours).all() else f"{int((~np.isfinite(yours)).sum())} elements are not finite"
+        error = self._error(name) if not note else float("inf")
+        return Finding(name, "wrong", worst, a, b, ratio, error, cause, note)
+
+    def _other(self, name: str, verdict: str) -> Finding:
+        """A finding without a worst element: right, or a direction in which nothing can be said."""
+        if verdict == "right":
+            return Finding(name, verdict, relative_error=self._error(name))
+        trial = next(t for t in self.trials[name] if self._judge(name, t) == verdict)
+        slope = trial.slope
+        note = {
+            "kink": f"along a random direction the slope is {number(slope.left)} on the left and "
+            f"{number(slope.right)} on the right; move the inputs off the tie to check it",
+            "lost precision": "differences of the loss are mostly rounding error here, so they cannot confirm it",
+            "unsuitable step": "no step was found at which difference quotients settle",
+        }[verdict]
+        if verdict == "unsuitable step" and slope.given is not None:
+            note = f"the step {self.case.step} gives {number(slope.given)}, smaller ones {number(slope.value)}"
+        return Finding(name, verdict, None, trial.yours, slope.value, None, self._error(name), note=note)
+
+    def _checked(self) -> list[str]:
+        names = ", ".join(self.case.point)
+        exact = all(t.slope.exact for trials in self.trials.values() for t in trials)
+        how = "the complex step, confirmed by differences" if exact else "differences at several steps"
+        return [f"{names}: {DIRECTIONS} random directions each, against {how}."]
+
+    def _skipped(self) -> list[str]:
+        names = list(dict.fromkeys(self.tiny))
+        return [f"the digits of {', '.join(names)}: the gradient is smaller than rounding errors."] if names else []
+
+
+def combined(simple: Mapping[str, Cause], deeper: Mapping[str, Cause]) -> dict[str, Cause]:
+    """The causes of both ways: the numbers' where they show one, with the line of the computation if that agrees."""
+    found = {**deeper, **simple}
+    for name, cause in simple.items():
+        other = deeper.get(name)
+        if other is not None and (other.kind == cause.kind or cause.sentence.endswith("a constant factor.")):
+            line = f" ({other.line})" if other.line and other.line not in cause.sentence else ""
+            found[name] = (
+                other if other.kind != cause.kind else Cause(cause.kind, cause.sentence[:-1] + line + ".", other.line)
+            )
+    return found
+
+
+def fitted(g: Array, shape: tuple[int, ...]) -> Array | None:
+    """A gradient in the shape of its input, if it differs by axes of size 1 that broadcasting adds; else None."""
+    if g.shape == shape:
+        return g
+    try:
+        together = np.broadcast_shapes(g.shape, shape)
+    except ValueError:
+        return None
+    if g.size == int(np.prod(shape)) == int(np.prod(together)):
+        return g.reshape(shape)
+    return None

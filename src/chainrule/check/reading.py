@@ -1,0 +1,312 @@
+"""What somebody's `backward` returned, read as one gradient for each input: tuples, lists and dicts under the names
+that people use, and updated parameters, from whose change the gradient follows.
+"""
+
+import ast
+import inspect
+import itertools
+import re
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from chainrule.check.asking import RATES, Binding, InputError, Question, name_of, parameters_of, split
+from chainrule.graph import tree
+
+Array = np.ndarray[Any, Any]
+
+PREFIXES = (
+    "", "d", "d_", "grad_", "grad", "g_", "g", "D", "delta_", "dL_d", "dLd", "dL_", "dJ_d", "dJ", "dloss_d", "dl_d",
+    "dE_d", "nabla_", "partial_", "gradient_", "d_loss_d_",
+)  # fmt: skip
+SUFFIXES = ("_grad", "_g", "_gradient", "grad", "_d", ".grad", "_bar", "_delta")
+UPDATE = re.compile(r"(^|_)(step|update|train|sgd|descent|descend|learn|optimi[sz]e)", re.I)
+
+
+@dataclass
+class Answer:
+    """The gradients that a call of `backward` gave.
+
+    Attributes
+    ----------
+    gradients : dict
+        By the inputs' names.
+    form : str
+        In which shape they came, in words.
+    rate : float or None
+        For an update step, the learning rate that the change was divided by; None if it has to be estimated.
+    update : bool
+    notes : list of str
+        What else was seen: results that belong to no input, inputs that were changed in place.
+    lost : float
+        The rounding error of gradients that were recovered from a change.
+    """
+
+    gradients: dict[str, Any]
+    form: str
+    rate: float | None = None
+    update: bool = False
+    notes: list[str] = field(default_factory=list)
+    lost: dict[str, float] = field(default_factory=dict)
+
+
+class Hand:
+    """A hand-written derivative that can be asked for its gradients."""
+
+    def __init__(
+        self, question: Question, backward: Callable[..., Any], binding: Binding, rate: float | None = None
+    ) -> None:
+        self.question, self.backward, self.binding = question, backward, binding
+        self.rate = rate if rate is not None else _default_rate(question, backward)
+
+    def answer(self, leaves: Mapping[str, Any], cotangents: Sequence[Any]) -> Answer:
+        """Call forward and backward once, on copies, and read what came back."""
+        question = self.question
+        arguments = question.copies(leaves)
+        result = question.ask(arguments)
+        outputs, cache = split(result, self.binding.outputs)
+        changed = _changed(leaves, question.after(arguments))
+        notes = [f"forward changes {name} in place; it was given a copy each time." for name in changed]
+        given = {
+            name: self._value(source, arguments, outputs, cache, cotangents)
+            for name, source in self.binding.sources.items()
+        }
+        before = {name: _copied(leaf) for name, leaf in question.after(arguments).items()}
+        returned = _call(self.backward, given)
+        after = question.after(arguments)
+        moved = _changed(before, after)
+        answer = self._read(returned, before, after, moved, outputs)
+        if moved and not answer.update:
+            notes += [f"backward changes {name} in place; it was given a copy each time." for name in moved]
+        answer.notes = notes + answer.notes
+        return answer
+
+    def _value(
+        self, source: tuple[str, Any], arguments: dict[str, Any], outputs: Any, cache: Any, cotangents: Sequence[Any]
+    ) -> Any:
+        kind, key = source
+        if kind == "argument":
+            return arguments[key]
+        if kind == "leaf":
+            return self.question.after(arguments)[key]
+        if kind == "inputs":
+            return arguments
+        if kind == "gradient":
+            e = cotangents[min(key, len(cotangents) - 1)]
+            return e.copy() if isinstance(e, np.ndarray) else e
+        if kind == "output":
+            return outputs[min(key, len(outputs) - 1)]
+        if kind == "rate":
+            return 1.0 if self.rate is None else self.rate
+        return cache if kind == "cache" else cache[key]
+
+    def _read(
+        self, returned: Any, before: dict[str, Any], after: dict[str, Any], moved: list[str], outputs: Any
+    ) -> Answer:
+        """The answer in what was returned, or in what was changed."""
+        returned = _without_loss(returned)
+        takes_rate = "rate" in self.binding.kinds
+        if moved and (returned is None or (np.ndim(returned) == 0 and not isinstance(returned, dict))):
+            return self._from_change({name: (before[name], after[name]) for name in moved}, "changed in place")
+        if returned is None:
+            raise InputError(
+                f"{name_of(self.backward)} returned None and changed nothing; expected the gradients, as a tuple, a "
+                "list or a dict, or an update of the parameters."
+            )
+        found, unread = self._matched(returned, before)
+        update = takes_rate or (UPDATE.search(name_of(self.backward)) and "gradient" not in self.binding.kinds)
+        if update and _new_parameters(found, before):
+            return self._from_change({name: (before[name], new) for name, new in found.items()}, "returned")
+        kind = "dict" if isinstance(returned, dict) else type(returned).__name__
+        many = isinstance(returned, (dict, tuple, list))
+        form = f"returns a {kind} of gradients" if many else "returns one gradient"
+        return Answer(found, form, notes=unread)
+
+    def from_update(self, answer: Answer, leaves: Mapping[str, Any]) -> Answer:
+        """The same answer, if what came back were new parameters."""
+        return self._from_change({name: (leaves[name], new) for name, new in answer.gradients.items()}, "returned")
+
+    def _from_change(self, pairs: Mapping[str, tuple[Any, Any]], how: str) -> Answer:
+        """The gradients from parameters before and after a step: (before - after) / rate."""
+        rate = 1.0 if self.rate is None and "rate" in self.binding.kinds else self.rate
+        gradients, lost = {}, {}
+        for name, (old, new) in pairs.items():
+            old = np.asarray(old, float)
+            gradients[name] = (old - np.asarray(new, float)) / (rate or 1.0)
+            digits = np.finfo(np.asarray(new).dtype if np.asarray(new).dtype.kind == "f" else float).eps
+            lost[name] = float(digits * np.linalg.norm(old) / (rate or 1.0))
+        form = f"is an update step whose new parameters are {how}"
+        return Answer(gradients, form, rate=rate, update=True, lost=lost)
+
+    def _matched(self, returned: Any, leaves: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """What was returned by the inputs' names, and sentences about what belongs to none."""
+        entries = tree.flatten(returned)
+        floats = [name for name, leaf in leaves.items() if is_float(leaf)]
+        if isinstance(returned, dict) or hasattr(returned, "_fields"):
+            keys = [*returned] if isinstance(returned, dict) else list(returned._fields)
+            keys = keys if len(keys) == len(entries) else [key for key, _ in entries]
+            found = match([str(key) for key in keys], floats)
+            if not found:
+                raise InputError(
+                    f"the gradients are called {', '.join(map(str, keys))}, the inputs {', '.join(floats)}; expected "
+                    "names such as 'W1', 'dW1', 'grad_W1' or 'W1_grad'."
+                )
+            gradients = {found[str(k)]: v for k, (_, v) in zip(keys, entries, strict=True) if str(k) in found}
+            unread = [str(k) for k in keys if str(k) not in found]
+            notes = [f"{', '.join(unread)} of what backward returns: no input has that name."] if unread else []
+        else:
+            values = [value for _, value in entries]
+            gradients, notes = self._in_order(values, leaves, floats), []
+        arrays = {name: numeric(value) for name, value in gradients.items() if value is not None}
+        return {name: value for name, value in arrays.items() if value is not None}, notes
+
+    def _in_order(self, values: list[Any], leaves: dict[str, Any], floats: list[str]) -> dict[str, Any]:
+        names = returned_names(self.backward, len(values))
+        found = match(names, floats)
+        if len(found) == len(values):
+            return {found[name]: value for name, value in zip(names, values, strict=True)}
+        if len(values) == len(leaves):
+            return {n: v for n, v in zip(leaves, values, strict=True) if n in floats}
+        if len(values) == len(floats) + 1 and np.ndim(values[0]) == 0 and np.ndim(leaves[floats[0]]):
+            values = values[1:]  # the loss stands in front
+        if len(values) == 1 and (parts := _cut(values[0], [leaves[n] for n in floats])) is not None:
+            values = parts
+        if len(values) > len(floats):
+            raise InputError(
+                f"{name_of(self.backward)} returned {len(values)} arrays for {len(floats)} inputs of floats "
+                f"({', '.join(floats)}); expected one for each, or a dict with their names."
+            )
+        return dict(zip(_by_shape(values, {n: leaves[n] for n in floats}), values, strict=True))
+
+
+def match(keys: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """For each key such as `dW1`, `grad_W1` or `W1_grad` the name that it is made of."""
+    found: dict[str, str] = {}
+    for simple in (str, _simplified):
+        forms: dict[str, str] = {}
+        for spelling in (("",), PREFIXES[1:]):
+            for name, prefix in itertools.product(names, spelling):
+                forms.setdefault(simple(prefix + name), name)
+        for name, suffix in itertools.product(names, SUFFIXES):
+            forms.setdefault(simple(name + suffix), name)
+        for key in keys:
+            name = forms.get(simple(key), "")
+            if key and key not in found and name and name not in found.values():
+                found[key] = name
+    return found
+
+
+def _simplified(key: str) -> str:
+    return key.replace("_", "").replace(".", "").lower()
+
+
+def returned_names(f: Callable[..., Any], count: int) -> list[str]:
+    """The names in `return dx, dW, db`, read off the function's source; empty strings where there are none."""
+    try:
+        source = ast.parse(textwrap.dedent(inspect.getsource(f)))
+    except (OSError, TypeError, SyntaxError):
+        return [""] * count
+    for node in ast.walk(source):
+        if isinstance(node, ast.Return) and node.value is not None:
+            parts = node.value.elts if isinstance(node.value, (ast.Tuple, ast.List)) else [node.value]
+            if len(parts) == count:
+                return [
+                    p.id if isinstance(p, ast.Name) else p.attr if isinstance(p, ast.Attribute) else "" for p in parts
+                ]
+    return [""] * count
+
+
+def is_float(x: Any) -> bool:
+    """Whether a derivative can be taken with respect to a leaf."""
+    return isinstance(x, float) or (isinstance(x, (np.ndarray, np.generic)) and x.dtype.kind == "f")
+
+
+def numeric(x: Any) -> Array | None:
+    """A gradient as an array of real numbers, None if it is none."""
+    try:
+        array = np.asarray(x)
+    except Exception:  # an object of somebody's own
+        return None
+    if array.dtype.kind == "c":
+        return np.asarray(array.real)
+    return array if array.dtype.kind in "fiub" else None
+
+
+def _without_loss(returned: Any) -> Any:
+    """The gradients of `return loss, gradients`."""
+    if isinstance(returned, (tuple, list)) and len(returned) == 2 and not hasattr(returned, "_fields"):
+        first, second = returned
+        if isinstance(second, (dict, tuple, list)) and _is_number(first):
+            return second
+        if isinstance(first, (dict, tuple, list)) and _is_number(second):
+            return first
+    return returned
+
+
+def _is_number(x: Any) -> bool:
+    return isinstance(x, (int, float)) or (isinstance(x, (np.ndarray, np.generic)) and x.ndim == 0)
+
+
+def _call(f: Callable[..., Any], given: dict[str, Any]) -> Any:
+    """Call with the parameters in their order, and by name after one that is left to its default."""
+    parameters = parameters_of(f)
+    names = [p.name for p in parameters or []]
+    if parameters is None or any(name not in names for name in given):
+        return f(*given.values())
+    positional: list[Any] = []
+    for p in parameters:
+        if p.name not in given or p.kind not in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD):
+            break
+        positional.append(given[p.name])
+    return f(*positional, **{name: given[name] for name in names[len(positional) :] if name in given})
+
+
+def _default_rate(question: Question, backward: Callable[..., Any]) -> float | None:
+    for p in parameters_of(backward) or []:
+        if p.name.lower() in RATES and isinstance(p.default, (int, float)):
+            return float(p.default)
+    for name, leaf in question.leaves.items():
+        if name.lower() in RATES and np.ndim(leaf) == 0:
+            return float(leaf)
+    return None
+
+
+def _new_parameters(found: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    return all(np.shape(new) == np.shape(before[name]) for name, new in found.items())
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    return [
+        name
+        for name, x in after.items()
+        if isinstance(x, np.ndarray)
+        and name in before
+        and not np.array_equal(x, before[name], equal_nan=x.dtype.kind in "fc")
+    ]
+
+
+def _copied(x: Any) -> Any:
+    return x.copy() if isinstance(x, np.ndarray) else x
+
+
+def _cut(value: Any, leaves: Sequence[Any]) -> list[Any] | None:
+    """All gradients from one long vector, if it is one."""
+    sizes = [np.size(x) for x in leaves]
+    if np.ndim(value) != 1 or len(leaves) < 2 or np.size(value) != sum(sizes) or np.size(value) in sizes:
+        return None
+    parts = np.split(np.asarray(value), np.cumsum(sizes)[:-1])
+    return [part.reshape(np.shape(x)) for part, x in zip(parts, leaves, strict=True)]
+
+
+def _by_shape(values: Sequence[Any], leaves: Mapping[str, Any]) -> tuple[str, ...]:
+    """The inputs, in their order, that these gradients fit best; the later ones where shapes do not say."""
+
+    def fit(names: tuple[str, ...]) -> int:
+        pairs = [(np.shape(v), np.shape(leaves[n])) for v, n in zip(values, names, strict=True) if v is not None]
+        return sum(2 * (a == b) + int(np.prod(a) == np.prod(b)) for a, b in pairs)
+
+    orders = list(itertools.islice(itertools.combinations(leaves, len(values)), 20000))
+    return max(reversed(orders), key=fit)

@@ -1,0 +1,243 @@
+"""The checks of derivatives: hand-written code in the shapes in which people have it, right and wrong."""
+
+import numpy as np
+import pytest
+
+from chainrule import check
+from chainrule.lab.defects import DEFECTS
+from chainrule.lab.defects.derivatives import sigmoid, softmax
+
+
+def layer(seed=0):
+    rng = np.random.default_rng(seed)
+    x, W, b = rng.normal(size=(5, 4)), rng.normal(size=(4, 3)), rng.normal(size=3)
+    return x, W, b, rng.normal(size=(5, 3))
+
+
+def loss_of_layer(x, W, b, t):
+    return ((np.tanh(x @ W + b) - t) ** 2).mean()
+
+
+def gradients_of_layer(x, W, b, t):
+    y = np.tanh(x @ W + b)
+    d = 2 * (y - t) / t.size * (1 - y**2)
+    dx, dW, db = d @ W.T, x.T @ d, d.sum(0)
+    return dx, dW, db
+
+
+def affine(x, W, b):
+    return x @ W + b, (x, W, b)
+
+
+def affine_backward(dout, cache):
+    x, W, _ = cache
+    dx, dw, db = dout @ W.T, x.T @ dout, dout.sum(0)
+    return dx, dw, db
+
+
+def test_a_tuple_of_gradients():
+    report = check.backward(loss_of_layer, gradients_of_layer, layer())
+    assert report
+    assert [f.name for f in report.findings] == ["x", "W", "b"]
+    assert "returns a tuple of gradients" in report.checked[0]
+    assert report.skipped == ("t: backward gives no gradient for it.",)
+
+
+def test_gradients_from_the_cache():
+    assert check.backward(affine, affine_backward, layer()[:3])
+
+
+@pytest.mark.parametrize("form", ["d{}", "{}", "grad_{}", "{}_grad", "d_{}"])
+def test_a_dict_of_gradients(form):
+    def gradients(x, W, b, t):
+        _, dW, db = gradients_of_layer(x, W, b, t)
+        return {form.format("W"): dW, form.format("b"): db}
+
+    report = check.backward(loss_of_layer, gradients, layer())
+    assert report
+    assert [f.name for f in report.findings] == ["W", "b"]
+
+
+def test_inputs_by_name():
+    inputs = dict(zip(("x", "W", "b", "t"), layer(), strict=True))
+    assert check.backward(loss_of_layer, gradients_of_layer, inputs)
+
+
+def test_a_list_with_none():
+    assert check.backward(loss_of_layer, lambda x, W, b, t: [None, *gradients_of_layer(x, W, b, t)[1:], None], layer())
+
+
+@pytest.mark.parametrize("order", ["ae", "ea"])
+def test_a_directional_derivative(order):
+    def f(a):
+        return np.array([a[0] * a[1], np.sin(a[2])])
+
+    def pull(a, e):
+        return np.array([a[1] * e[0], a[0] * e[0], np.cos(a[2]) * e[1]])
+
+    mine = pull if order == "ae" else lambda dout, a: pull(a, dout)
+    a = np.array([1.0, 2.0, 0.5])
+    assert check.backward(f, mine, a)
+    assert not check.backward(f, lambda a, e: -pull(a, e), a)
+
+
+def test_an_update_that_returns_parameters():
+    def step(W, b, x, t, lr):
+        _, dW, db = gradients_of_layer(x, W, b, t)
+        return W - lr * dW, b - lr * db
+
+    x, W, b, t = layer()
+    report = check.backward(loss_of_layer, step, (x, W, b, t))
+    assert report
+    assert "update step" in report.checked[0]
+
+
+def test_an_update_in_place_with_a_rate_of_its_own():
+    def loss(p, x, t):
+        return loss_of_layer(x, p["W"], p["b"], t)
+
+    def train(p, x, t):
+        _, dW, db = gradients_of_layer(x, p["W"], p["b"], t)
+        p["W"] -= 0.05 * dW
+        p["b"] = p["b"] - 0.05 * db
+
+    x, W, b, t = layer()
+    kept = W.copy()
+    report = check.backward(loss, train, ({"W": W, "b": b}, x, t))
+    assert report
+    assert any("estimated as 0.05" in sentence for sentence in report.checked)
+    assert np.array_equal(W, kept)
+
+
+def test_the_gradients_behind_the_loss():
+    rng = np.random.default_rng(0)
+    p = {"W": rng.normal(size=(4, 3)), "b": rng.normal(size=3)}
+    f = DEFECTS["6.18"].clean
+    assert check.backward(f, f, (p, rng.normal(size=(5, 4)), np.array([0, 2, 1, 1, 0])))
+
+
+def test_a_wrong_factor_is_named():
+    def gradients(x, W, b, t):
+        return [g * len(x) for g in gradients_of_layer(x, W, b, t)]
+
+    report = check.backward(loss_of_layer, gradients, layer())
+    assert report.verdict == "wrong"
+    assert {c.kind for c in report.causes} == {"factor"}
+    finding = report.findings[1]
+    assert finding.yours == pytest.approx(5 * finding.correct)
+    assert "ratio 5 = batch size everywhere: 1/N is missing." in str(report)
+
+
+def test_what_was_not_seen_is_said():
+    x = np.random.default_rng(0).normal(size=(4, 3))
+    report = check.backward(
+        lambda x, t: -np.log(softmax(x)[np.arange(4), t]).sum(), DEFECTS["6.10"].clean, (x, [0, 1, 2, 0])
+    )
+    assert report
+    assert report.skipped == ("t: it is int64, which has no derivative.",)
+
+
+def test_accumulated_gradients():
+    kept = {"W": 0, "b": 0}
+
+    def gradients(x, W, b, t):
+        _, dW, db = gradients_of_layer(x, W, b, t)
+        kept["W"] = kept["W"] + dW
+        kept["b"] = kept["b"] + db
+        return kept
+
+    report = check.backward(loss_of_layer, gradients, layer())
+    assert not report
+    assert {c.kind for c in report.causes} == {"accumulated"}
+
+
+def test_a_forward_with_random_numbers():
+    rng = np.random.default_rng(0)
+    report = check.backward(lambda x: (x * (rng.random(x.shape) > 0.5)).sum(), lambda x: np.ones_like(x), np.ones(5))
+    assert report.verdict == "not deterministic"
+    assert "seed" in str(report)
+
+
+def test_a_kink_is_no_error():
+    report = check.backward(lambda x: np.maximum(x, 0).sum(), lambda x: (x > 0) * 1.0, np.array([1.0, 0.0, -1.0]))
+    assert report.verdict == "kink"
+    assert not report
+    wrong = check.backward(lambda x: np.maximum(x, 0).sum(), lambda x: (x > 0) * 9.0, np.array([1.0, 0.0, -1.0]))
+    assert wrong.verdict == "wrong"
+
+
+def test_lost_precision_is_no_error():
+    report = check.backward(lambda x: (x + 1e15).sum() * 1e-3, lambda x: np.full_like(x, 1e-3), np.ones(4))
+    assert report.verdict in ("lost precision", "right")
+
+
+def test_a_step_that_does_not_suit():
+    def f(x):
+        return np.sin(50 * x).sum()
+
+    x = np.linspace(0.1, 1, 4)
+    report = check.backward(f, lambda x: 50 * np.cos(50 * x), x, step=0.1)
+    assert report.verdict == "unsuitable step"
+    assert check.backward(f, lambda x: 50 * np.cos(50 * x), x, step=1e-6)
+
+
+def test_float32():
+    x, W, b, t = (a.astype(np.float32) for a in layer())
+    assert check.backward(loss_of_layer, gradients_of_layer, (x, W, b, t))
+    assert not check.backward(
+        loss_of_layer, lambda x, W, b, t: [1.01 * g for g in gradients_of_layer(x, W, b, t)], (x, W, b, t)
+    )
+
+
+def test_functions_without_complex_numbers():
+    def loss(x):
+        return np.abs(x).sum() + float(np.sum(x**2))
+
+    x = np.random.default_rng(0).normal(size=6)
+    assert check.backward(loss, lambda x: np.sign(x) + 2 * x, x)
+    assert not check.backward(loss, lambda x: 2 * x, x)  # what a complex step alone would believe
+
+
+def test_assert_backward():
+    check.assert_backward(loss_of_layer, gradients_of_layer, layer())
+    with pytest.raises(AssertionError, match="the sign is wrong"):
+        check.assert_backward(loss_of_layer, lambda x, W, b, t: [-g for g in gradients_of_layer(x, W, b, t)], layer())
+
+
+def test_what_cannot_be_called():
+    with pytest.raises(check.InputError, match=r"cannot be called with 2 inputs"):
+        check.backward(loss_of_layer, gradients_of_layer, layer()[:2])
+    with pytest.raises(check.InputError, match="not clear how to call"):
+        check.backward(loss_of_layer, lambda foo, bar: None, layer())
+    with pytest.raises(check.InputError, match="returned None"):
+        check.backward(loss_of_layer, lambda x, W, b, t: None, layer())
+    with pytest.raises(check.InputError, match="expected names such as"):
+        check.backward(loss_of_layer, lambda x, W, b, t: {"first": x}, layer())
+
+
+def test_right_code_passes_with_every_seed():
+    for seed in range(200):
+        assert check.backward(loss_of_layer, gradients_of_layer, layer(seed), seed=seed), seed
+
+
+def test_gradients_of_the_library():
+    x, W, b, t = layer()
+    report = check.gradients(loss_of_layer, x, W, b, t, argnums=(1, 2))
+    assert report
+    assert [f.name for f in report.findings] == ["W", "b"]
+    assert check.gradients(lambda p: sigmoid(p["a"]) * p["b"], {"a": x, "b": x})
+
+
+def test_a_wrong_rule_of_ones_own():
+    import chainrule as cr
+
+    cube = cr.custom_vjp(lambda x: x**3, lambda g, y, x: 2 * g * x**2)
+    with pytest.raises(check.GradientError, match=r"chainrule's .* correct .*ratio 0.6667") as caught:
+        check.gradients(lambda x: cube(x).sum(), np.array([1.0, 2.0, 3.0]))
+    assert caught.value.report.verdict == "wrong"
+
+
+def test_html_is_escaped():
+    report = check.Report("wrong", (check.Finding("<b>", "wrong"),))
+    assert "&lt;b&gt;" in report._repr_html_()
+    assert "<b>" not in report._repr_html_().replace("<b style", "")
