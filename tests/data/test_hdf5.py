@@ -102,7 +102,7 @@ def test_the_same_data_give_the_same_bytes_and_a_file_is_replaced(tmp_path):
 
 def test_a_missing_key_says_which_there_are(make):
     path = make(images=X, labels=LABELS)
-    fails(path, "there is no 'xdata'", "holds 'images', 'labels'")
+    fails(path, "there is no 'xdata'", "the file holds 'images', 'labels'; name one of its arrays")
     fails(path, "there is no 'ydata'", inputs="images")
     fails(make(), "holds nothing")
 
@@ -185,12 +185,45 @@ def test_numbers_in_another_file_are_not_followed(make, tmp_path):
         file["link"] = h5py.ExternalLink(str(other), "xdata")
         file["whole"] = h5py.ExternalLink(str(other), "/")
         file["soft"] = h5py.SoftLink("/link")
-        file["nowhere"] = h5py.SoftLink("/missing")
         file.create_virtual_dataset("virtual", layout)
         file.create_dataset("external", (6, 4), "f4", external=[(str(tmp_path / "raw"), 0, 96)])
     for key in ("link", "whole/xdata", "soft", "virtual", "external"):
         fails(path, f"'{key}'", "lie in another file", inputs=key)
-    fails(path, "damaged", "not found", inputs="nowhere")
+
+
+def test_keys_that_name_no_array_are_not_called_damage(make):
+    path = make(**{"xdata": X, "ydata": LABELS, "group/x": X})
+    links = {"nowhere": "/missing", "round": "/round", "deep": "/missing/x", "on": "/nowhere"}
+    with h5py.File(path, "a") as file:
+        for name, target in links.items():
+            file[name] = h5py.SoftLink(target)
+    for name, target in links.items():
+        fails(
+            path, f"'{name}' is a link to '{target}', which leads nowhere; the file holds 'deep', 'group'", inputs=name
+        )
+    for name in ("/", "", ".", "//"):
+        fails(path, f"'{name}' is no array, but all of the file; the file holds", "'xdata'", inputs=name)
+    for key in (3, None, b"xdata", ["xdata"]):
+        fails(path, f"the key {key!r} is no text; the file holds", "'xdata'", inputs=key)
+    fails(path, "'group/' is no array, but a group that holds 'group/x'", inputs="group/")
+    fails(path, "there is no 'nowhere/x' in the file", inputs="nowhere/x")
+
+
+@pytest.mark.parametrize("version", ["earliest", "latest"])
+def test_a_byte_that_changed_is_found_or_harmless(version, tmp_path):
+    """The latest layout has checksums over what describes the arrays, the earliest has none."""
+    with h5py.File(tmp_path / "whole.h5", "w", libver=version) as file:
+        file.create_dataset("group/x", data=X, chunks=(2, 4), compression="gzip", fletcher32=True)
+        file["ydata"] = LABELS
+    content = (tmp_path / "whole.h5").read_bytes()
+    path, damaged = tmp_path / "a.h5", 0
+    for i in range(0, len(content), 3):
+        path.write_bytes(content[:i] + bytes([content[i] ^ 0xFF]) + content[i + 1 :])
+        try:
+            read_hdf5(path, "group/x")
+        except DataError as error:
+            damaged += str(error).startswith(f"{path}: the file is damaged")
+    assert damaged > 50
 
 
 # --- what is wrong with writing

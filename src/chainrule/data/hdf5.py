@@ -25,6 +25,8 @@ _AGAIN = "get the file again"
 _CHUNK = 3 << 20  # bytes that are compressed together
 # What h5py raises on a damaged file depends on where the damage is.
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError)
+# What HDF5 says where a soft link leads nowhere, or round in a circle.
+_NOWHERE = ("component not found", "doesn't exist", "too many links")
 
 
 def read_hdf5(
@@ -127,24 +129,42 @@ def _create(file: Any, key: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -
     )
 
 
+def _found(h5py: Any, file: Any, key: str, path: Path) -> Any:
+    """What is under a key, an array or not."""
+    there = f"the file holds {', '.join(repr(name) for name in list(file)[:20]) or 'nothing'}; name one of its arrays."
+    if not isinstance(key, str):
+        raise DataError(f"{path}: the key {key!r} is no text; {there}")
+    if key.strip("/") in ("", "."):
+        raise DataError(f"{path}: '{key}' is no array, but all of the file; {there}")
+    link = file.get(key, getlink=True)
+    if link is None:
+        raise DataError(f"{path}: there is no '{key}' in the file; {there}")
+    if isinstance(link, h5py.ExternalLink):
+        raise _elsewhere(key, path)
+    try:
+        return file[key]
+    except (KeyError, RuntimeError) as error:
+        if isinstance(link, h5py.SoftLink) and any(words in str(error) for words in _NOWHERE):
+            raise DataError(f"{path}: '{key}' is a link to '{link.path}', which leads nowhere; {there}") from None
+        raise
+
+
+def _elsewhere(key: str, path: Path) -> DataError:
+    return DataError(f"{path}: the numbers of '{key}' lie in another file; expected them in this one.")
+
+
 def _dataset(h5py: Any, file: Any, key: str, path: Path, limit: int) -> Any:
     """The array under a key, looked at but not read."""
-    there = ", ".join(f"'{name}'" for name in list(file)[:20]) or "nothing"
-    link = file.get(key, getlink=True)
-    elsewhere = DataError(f"{path}: the numbers of '{key}' lie in another file; expected them in this one.")
-    if isinstance(link, h5py.ExternalLink):
-        raise elsewhere
-    if link is None:
-        raise DataError(f"{path}: there is no '{key}' in the file, which holds {there}; name the right keys.")
-    found = file[key]
+    found = _found(h5py, file, key, path)
     if not isinstance(found, h5py.Dataset):
-        holds = ", ".join(f"'{key}/{name}'" for name in list(found)[:20]) if isinstance(found, h5py.Group) else ""
+        names = list(found)[:20] if isinstance(found, h5py.Group) else []
+        holds = ", ".join(f"'{key.rstrip('/')}/{name}'" for name in names) or "nothing"
         raise DataError(
-            f"{path}: '{key}' is no array, but a {type(found).__name__.lower()} that holds {holds or 'nothing'}; "
-            "name one of its arrays."
+            f"{path}: '{key}' is no array, but a {type(found).__name__.lower()} that holds {holds}; name one of its "
+            "arrays."
         )
     if found.external or found.is_virtual or found.file.filename != file.filename:
-        raise elsewhere
+        raise _elsewhere(key, path)
     if found.dtype.kind not in "biuf":
         raise DataError(f"{path}: '{key}' has dtype {found.dtype}; expected real numbers.")
     if not found.shape or not found.size:
