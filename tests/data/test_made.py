@@ -34,7 +34,13 @@ def test_neither_class_is_rare():
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"version": 3}, "no version 3"), ({"seed": -1}, "seed is -1"), ({"seed": "a"}, "seed is 'a'")],
+    [
+        ({"version": 3}, "no version 3"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": "a"}, "seed is 'a'"),
+        ({"seed": None}, "seed is None"),
+        ({"version": []}, r"no version \[\]"),
+    ],
 )
 def test_what_is_not_there(arguments, message):
     with pytest.raises(DataError, match=message):

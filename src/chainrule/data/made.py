@@ -2,6 +2,7 @@
 ellipse.
 """
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -37,10 +38,10 @@ def synthetic(version: int = 1, *, seed: int = 0) -> tuple[Dataset, Dataset]:
     DataError
         If there is no such version or seed.
     """
-    if version not in FORMS:
+    if version not in list(FORMS):
         raise DataError(f"synthetic: there is no version {version!r} of the generator; expected 1 or 2.")
     try:
-        random = np.random.RandomState(seed)
+        random = np.random.RandomState(operator.index(seed))
     except (TypeError, ValueError):
         raise DataError(f"synthetic: the seed is {seed!r}; expected a whole number from 0 to 2**32 - 1.") from None
     x: np.ndarray[Any, Any] = random.randn(TRAIN + TEST, 2)
