@@ -148,6 +148,23 @@ def test_layers_of_ones_own_are_refused_before_anything_is_written(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_shared_arrays_would_come_back_as_several_and_are_refused(tmp_path):
+    twice = nn.Sequential(layer := nn.Linear(3, 3), nn.ReLU(), layer)
+    tied = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    tied[1].weight = tied[0].weight
+    for model, first, second in ((twice, "0.weight", "2.weight"), (tied, "0.weight", "1.weight")):
+        with pytest.raises(ChainruleError, match=f"save: '{first}' and '{second}' are one array.*load_state_dict"):
+            model.save(tmp_path / "m")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_layer_without_arrays_may_be_used_twice(tmp_path):
+    model = nn.Sequential(nn.Linear(3, 3), relu := nn.ReLU(), nn.Linear(3, 2), relu)
+    model.save(tmp_path / "m")
+    x = np.ones((2, 3), np.float32)
+    np.testing.assert_array_equal(nn.load(tmp_path / "m").predict(x), model.predict(x))
+
+
 def test_a_missing_file_and_a_folder(tmp_path):
     with pytest.raises(DataError, match=r"nowhere: there is no such file; save a model with model\.save"):
         nn.load(tmp_path / "nowhere")

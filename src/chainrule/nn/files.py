@@ -29,7 +29,8 @@ def save(model: Module, path: str | PathLike[str]) -> None:
     Raises
     ------
     ChainruleError
-        If a layer is not one of chainrule's own, so that the file could not be read again.
+        If a layer is not one of chainrule's own, so that the file could not be read again; if parameters are shared, as
+        where a layer is used twice, so that they would come back as several.
     DataError
         If the file cannot be written.
     """
@@ -39,6 +40,7 @@ def save(model: Module, path: str | PathLike[str]) -> None:
     for _, module in model.named_modules():
         if LAYERS.get(type(module).__name__) is not type(module):
             Module.config(module)  # which says why a layer of one's own cannot be saved
+    _check_not_shared(model)
     metadata = {"chainrule": _FORMAT, "dtype": model.dtype.name, "architecture": architecture}
     content = to_bytes({k: np.ascontiguousarray(v) for k, v in model.state_dict().items()}, metadata)
     temporary = os.path.join(os.path.dirname(os.path.abspath(path)), f".saving-{secrets.token_hex(8)}")
@@ -52,6 +54,19 @@ def save(model: Module, path: str | PathLike[str]) -> None:
         if isinstance(error, OSError):
             raise DataError(f"{path}: the model cannot be written here: {error.strerror}.") from None
         raise
+
+
+def _check_not_shared(model: Module) -> None:
+    names: dict[int, str] = {}
+    for name, place, key in model._places():
+        first = names.setdefault(id(place[key]), name)
+        if first != name:
+            raise ChainruleError(
+                f"save: '{first}' and '{name}' are one array, as where a layer is used twice; a file describes each "
+                "layer by itself, so they would come back as two, to be trained apart. Save the arrays with "
+                "safetensors.numpy.save_file(model.state_dict(), path), and give them to load_state_dict of a model "
+                "that is built in the same way."
+            )
 
 
 def _plain(option: Any) -> Any:
