@@ -8,7 +8,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.errors import DataError
+from chainrule.errors import ChainruleError, DataError
 
 X = np.random.default_rng(0).normal(size=(3, 4))
 
@@ -40,6 +40,16 @@ def test_a_layer_comes_back_from_a_file(tmp_path, layer, formula, text):
 
 
 def test_an_option_of_another_type_in_a_file_is_refused(tmp_path):
-    nn.Sequential(nn.LeakyReLU("steep")).save(path := tmp_path / "m.safetensors")
+    model = nn.Sequential(nn.LeakyReLU())
+    model[0].negative_slope = "steep"
+    model.save(path := tmp_path / "m.safetensors")
     with pytest.raises(DataError, match="LeakyReLU: the option 'negative_slope' is 'steep'; expected a float"):
         nn.load(path)
+
+
+@pytest.mark.parametrize("value", ["a", None, float("nan"), float("inf")])
+def test_an_option_that_is_no_number_is_refused(value):
+    with pytest.raises(ChainruleError, match=r"LeakyReLU: negative_slope is .*; expected a finite number"):
+        nn.LeakyReLU(value)
+    with pytest.raises(ChainruleError, match=r"ELU: alpha is .*; expected a finite number"):
+        nn.ELU(value)

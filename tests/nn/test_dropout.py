@@ -146,7 +146,7 @@ def test_a_key_that_would_be_frozen_into_a_graph_is_refused():
         cr.trace(lambda x: model(x), X)
 
 
-@pytest.mark.parametrize("p", [-0.1, 1.0, float("nan")])
+@pytest.mark.parametrize("p", [-0.1, 1.0, float("nan"), "a", None])
 def test_a_probability_that_is_none_is_refused(p):
     with pytest.raises(ShapeError, match="expected a probability, 0 <= p < 1"):
         nn.Dropout(p)

@@ -55,8 +55,19 @@ def test_an_embedding_begins_normal_and_comes_back_from_a_file(tmp_path):
     again = nn.load(path)
     assert repr(again) == repr(model)
     assert np.array_equal(again[0].weight.value, model[0].weight.value)
-    with pytest.raises(ShapeError, match="both numbers must be at least 1"):
-        nn.Embedding(0, 3)
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, 3.0, "3", None, True])
+def test_sizes_that_are_none_are_refused(size):
+    with pytest.raises(ShapeError, match=r"Embedding: num_embeddings is .*; expected a whole number, at least 1"):
+        nn.Embedding(size, 3)
+    with pytest.raises(ShapeError, match=r"Embedding: embedding_dim is .*; expected a whole number, at least 1"):
+        nn.Embedding(3, size)
+
+
+def test_append_one_refuses_a_single_number():
+    with pytest.raises(ShapeError, match=r"AppendOne\(\): the input is a single number, of shape \(\)"):
+        nn.AppendOne()(np.float32(1))
 
 
 def test_append_one_and_a_linear_layer_without_bias_are_one_with_bias():

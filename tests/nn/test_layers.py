@@ -7,7 +7,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.errors import ShapeError
+from chainrule.errors import ChainruleError, ShapeError
 from chainrule.nn import init
 
 X = np.random.default_rng(0).normal(size=(6, 4))
@@ -28,9 +28,9 @@ def test_linear_takes_more_leading_axes_and_a_single_sample():
     assert layer(np.ones(4)).shape == (3,)
 
 
-@pytest.mark.parametrize("sizes", [(0, 3), (3, 0), (-1, 2)])
+@pytest.mark.parametrize("sizes", [(0, 3), (3, 0), (-1, 2), ("3", 4), (3.0, 4), (1.5, 3), (3, None), (True, 2)])
 def test_linear_refuses_sizes_that_are_none(sizes):
-    with pytest.raises(ShapeError, match="at least 1"):
+    with pytest.raises(ShapeError, match=r"Linear: (in|out)_features is .*; expected a whole number, at least 1"):
         nn.Linear(*sizes)
 
 
@@ -67,6 +67,11 @@ def test_softmax_refuses_an_axis_that_is_none():
 def test_flatten_keeps_the_batch():
     assert nn.Flatten()(cr.tensor(np.zeros((5, 2, 3, 4)))).shape == (5, 24)
     assert nn.Flatten()(np.zeros((5, 7))).shape == (5, 7)
+
+
+def test_flatten_refuses_a_single_number():
+    with pytest.raises(ShapeError, match=r"Flatten\(\): the input is a single number, of shape \(\); expected \(N, "):
+        nn.Flatten()(np.float32(1))
 
 
 def test_sequential_applies_its_layers_in_order_and_gives_them_by_place():
@@ -131,6 +136,34 @@ def test_initialisers_have_their_mean_and_standard_deviation(initializer, mean, 
     assert w.shape == (400, 250)
     assert abs(w.mean() - mean) <= 5 * std / math.sqrt(n)
     assert abs(w.std() - std) <= 5 * std / math.sqrt(n)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: init.normal("a"), "init.normal: std is 'a'; expected a number that is not negative"),
+        (lambda: init.normal(-1), "init.normal: std is -1"),
+        (lambda: init.normal(1, None), "init.normal: mean is None; expected a finite number"),
+        (lambda: init.uniform("a", 1), "init.uniform: low is 'a'"),
+        (lambda: init.uniform(0, math.nan), "init.uniform: high is nan"),
+        (lambda: init.constant("a"), "init.constant: the value is 'a'"),
+        (lambda: nn.Linear(2, 3, weight_init="zeros"), "Linear: weight_init is 'zeros'; expected an initialiser"),
+        (lambda: nn.LayerNorm(2, bias_init=0.0), r"LayerNorm: bias_init is 0\.0; expected an initialiser"),
+        (
+            lambda: nn.Linear(2, 3, weight_init=lambda shape, rng: np.zeros(shape[::-1])),
+            r"Linear: weight_init gave an array of shape \(3, 2\); expected \(2, 3\)",
+        ),
+    ],
+)
+def test_initialisers_that_are_none_are_refused(make, says):
+    with pytest.raises(ChainruleError, match=says):
+        make()
+
+
+@pytest.mark.parametrize("seed", [-1, "a", 1.5, None, True])
+def test_a_seed_that_is_none_is_refused(seed):
+    with pytest.raises(ChainruleError, match=r"manual_seed: the seed is .*; expected a whole number, at least 0"):
+        cr.manual_seed(seed)
 
 
 def test_uniform_draws_stay_within_their_bounds():

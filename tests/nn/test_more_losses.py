@@ -104,6 +104,18 @@ def test_a_label_outside_the_classes_is_named_before_its_weight_is_looked_up():
         nn.CrossEntropyLoss(class_weights=WEIGHTS)(LOGITS, LABELS + 5)
 
 
+@pytest.mark.parametrize("weights", [3.0, "ab", [], [[1, 2]], [1, "a"], {}])
+def test_a_loss_refuses_class_weights_that_are_no_row_of_numbers(weights):
+    with pytest.raises(DataError, match=r"CrossEntropyLoss: class_weights is .*; expected a number for each class"):
+        nn.CrossEntropyLoss(class_weights=weights)
+
+
+@pytest.mark.parametrize("share", ["a", None])
+def test_a_label_smoothing_that_is_no_number_is_refused(share):
+    with pytest.raises(DataError, match=r"CrossEntropyLoss: label_smoothing is .*; expected a share from 0 to 1"):
+        nn.CrossEntropyLoss(label_smoothing=share)
+
+
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
 def test_a_label_smoothing_that_is_no_share_is_refused(share):
     with pytest.raises(DataError, match="expected a share from 0 to 1"):
@@ -167,8 +179,8 @@ def test_the_derivative_of_huber_is_delta_at_the_join_and_0_at_0():
 
 
 def test_a_delta_that_is_not_positive_is_refused():
-    for delta in (0, -1.0, float("nan")):
-        with pytest.raises(DataError, match="expected a positive number"):
+    for delta in (0, -1.0, float("nan"), "a", None):
+        with pytest.raises(DataError, match=r"HuberLoss: delta is .*; expected a positive number"):
             nn.HuberLoss(delta=delta)
     with pytest.raises(ShapeError, match="Huber loss of predictions"):
         nn.HuberLoss()(cr.tensor(np.ones((6, 1))), np.ones(6))

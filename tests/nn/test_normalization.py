@@ -6,7 +6,7 @@ import pytest
 import chainrule as cr
 from chainrule import data, nn, optim
 from chainrule.check.numeric import numerical_gradient, relative_error
-from chainrule.errors import DataError, ShapeError
+from chainrule.errors import ChainruleError, DataError, ShapeError
 
 X = np.random.default_rng(0).normal(3.0, 2.0, size=(6, 4))
 
@@ -123,15 +123,39 @@ def test_float32_stays_float32():
     [
         (lambda: nn.BatchNorm1d(4)(np.ones((2, 3), np.float32)), r"shape \(2, 3\); expected \(N, 4\)"),
         (lambda: nn.BatchNorm1d(4)(np.ones((2, 5, 4), np.float32)), r"expected \(N, 4\)"),
-        (lambda: nn.BatchNorm1d(4)(np.ones((1, 4), np.float32)), "a batch of one sample has no variance"),
+        (lambda: nn.BatchNorm1d(4)(np.ones((1, 4), np.float32)), "a batch of size 1 has no variance"),
         (lambda: nn.LayerNorm(4)(np.ones((2, 3), np.float32)), r"shape \(2, 3\); expected \(\.\.\., 4\)"),
         (lambda: nn.LayerNorm(4)(np.float32(1)), r"shape \(\); expected"),
-        (lambda: nn.LayerNorm(0), r"LayerNorm\(0\): the number of features must be at least 1"),
+        (lambda: nn.LayerNorm(0), "LayerNorm: normalized_shape is 0; expected a whole number"),
+        (lambda: nn.LayerNorm(2.5), "LayerNorm: normalized_shape is 2.5; expected a whole number, at least 1"),
+        (lambda: nn.BatchNorm1d("4"), "BatchNorm1d: num_features is '4'; expected a whole number, at least 1"),
     ],
 )
 def test_what_does_not_fit_is_said_in_a_sentence(call, says):
     with pytest.raises(ShapeError, match=says):
         call()
+
+
+def test_an_empty_batch_is_refused_in_training_and_leaves_the_running_statistics_alone():
+    layer = batch_norm()
+    before = layer.state_dict()
+    with pytest.raises(ShapeError, match="a batch of size 0 has no variance"):
+        layer(X[:0])
+    assert all(np.array_equal(array, before[name]) for name, array in layer.state_dict().items())
+    assert layer.predict(X[:0]).shape == (0, 4)
+
+
+@pytest.mark.parametrize("layer", [nn.BatchNorm1d, nn.LayerNorm])
+@pytest.mark.parametrize("eps", [-1, "a", None, float("nan")])
+def test_an_eps_that_is_none_is_refused(layer, eps):
+    with pytest.raises(ChainruleError, match=f"{layer.__name__}: eps is .*; expected a number that is not negative"):
+        layer(4, eps=eps)
+
+
+@pytest.mark.parametrize("momentum", [-0.1, 1.1, "a", None])
+def test_a_momentum_that_is_none_is_refused(momentum):
+    with pytest.raises(ChainruleError, match=r"BatchNorm1d: momentum is .*; expected a share from 0 to 1"):
+        nn.BatchNorm1d(4, momentum=momentum)
 
 
 def test_a_file_cannot_ask_for_more_memory_than_it_holds(tmp_path):

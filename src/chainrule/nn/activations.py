@@ -4,6 +4,7 @@ from typing import Any
 
 from chainrule import ops
 from chainrule.errors import ShapeError
+from chainrule.nn.arguments import real
 from chainrule.nn.module import Module
 
 
@@ -60,7 +61,7 @@ class LeakyReLU(Module):
     """x where x > 0, else negative_slope · x. [Maas et al. 2013]"""
 
     def __init__(self, negative_slope: float = 0.01) -> None:
-        self.negative_slope = negative_slope
+        self.negative_slope = real("LeakyReLU: negative_slope", negative_slope)
 
     def forward(self, x: Any) -> Any:
         return ops.leaky_relu(x, self.negative_slope)
@@ -70,7 +71,7 @@ class ELU(Module):
     """x where x > 0, else α (e^x - 1). [Clevert et al. 2016]"""
 
     def __init__(self, alpha: float = 1.0) -> None:
-        self.alpha = alpha
+        self.alpha = real("ELU: alpha", alpha)
 
     def forward(self, x: Any) -> Any:
         return ops.elu(x, self.alpha)

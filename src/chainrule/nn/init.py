@@ -9,6 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.errors import ChainruleError, ShapeError
+from chainrule.nn.arguments import not_negative, real, whole
+from chainrule.ops.dims import show
+
 FloatArray = np.ndarray[Any, np.dtype[np.floating[Any]]]
 Initializer = Callable[[tuple[int, ...], np.random.Generator], FloatArray]
 
@@ -16,14 +20,32 @@ _generator = np.random.default_rng()
 
 
 def manual_seed(seed: int) -> None:
-    """Begin the library's random numbers anew: the same seed gives the same parameters and batches, bit by bit."""
+    """Begin the library's random numbers anew: the same seed gives the same parameters and batches, bit by bit.
+
+    Raises
+    ------
+    ChainruleError
+        If the seed is no whole number, or negative.
+    """
     global _generator
-    _generator = np.random.default_rng(seed)
+    _generator = np.random.default_rng(whole("manual_seed: the seed", seed, least=0))
 
 
 def generator() -> np.random.Generator:
     """The generator that is used where none is given."""
     return _generator
+
+
+def begin(
+    where: str, initializer: Initializer, shape: tuple[int, ...], rng: np.random.Generator | None = None
+) -> FloatArray:
+    """What an initialiser gives for a shape, if it is one and gives an array of that shape."""
+    if not callable(initializer):
+        raise ChainruleError(f"{where} is {initializer!r}; expected an initialiser, such as nn.init.he_normal.")
+    array = initializer(shape, rng or _generator)
+    if np.shape(array) != shape:
+        raise ShapeError(f"{where} gave an array of shape {show(np.shape(array))}; expected {show(shape)}.")
+    return array
 
 
 def zeros(shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
@@ -38,16 +60,19 @@ def ones(shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
 
 def constant(value: float) -> Initializer:
     """This number everywhere."""
-    return lambda shape, rng: np.full(shape, float(value))
+    number = real("init.constant: the value", value)
+    return lambda shape, rng: np.full(shape, number)
 
 
 def normal(std: float, mean: float = 0.0) -> Initializer:
     """Normal numbers with this standard deviation and mean."""
+    std, mean = not_negative("init.normal: std", std), real("init.normal: mean", mean)
     return lambda shape, rng: rng.normal(mean, std, shape)
 
 
 def uniform(low: float, high: float) -> Initializer:
     """Numbers spread evenly over [low, high)."""
+    low, high = real("init.uniform: low", low), real("init.uniform: high", high)
     return lambda shape, rng: rng.uniform(low, high, shape)
 
 

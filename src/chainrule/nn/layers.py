@@ -8,6 +8,7 @@ import numpy as np
 from chainrule import ops
 from chainrule.errors import DataError, ShapeError, TraceError
 from chainrule.nn import init
+from chainrule.nn.arguments import real, whole
 from chainrule.nn.module import Module, Parameter, values_of
 from chainrule.ops.chance import DropoutMask
 from chainrule.ops.dims import same, show
@@ -46,12 +47,11 @@ class Linear(Module):
         dtype: Any = np.float32,
         rng: np.random.Generator | None = None,
     ) -> None:
-        if in_features < 1 or out_features < 1:
-            raise ShapeError(f"Linear({in_features}, {out_features}): both numbers of features must be at least 1.")
-        rng = rng or init.generator()
-        self.in_features, self.out_features = in_features, out_features
-        self.weight = Parameter(weight_init((in_features, out_features), rng), dtype)
-        self.bias = Parameter(bias_init((out_features,), rng), dtype) if bias else None
+        self.in_features = whole("Linear: in_features", in_features, error=ShapeError)
+        self.out_features = whole("Linear: out_features", out_features, error=ShapeError)
+        shape = self.in_features, self.out_features
+        self.weight = Parameter(init.begin("Linear: weight_init", weight_init, shape, rng), dtype)
+        self.bias = Parameter(init.begin("Linear: bias_init", bias_init, shape[1:], rng), dtype) if bias else None
 
     def forward(self, x: Any) -> Any:
         if not x.shape or not same(x.shape[-1], self.in_features):
@@ -74,6 +74,8 @@ class Flatten(Module):
     """(N, a, b, ...) to (N, a·b·...)."""
 
     def forward(self, x: Any) -> Any:
+        if not x.shape:
+            raise ShapeError("the input is a single number, of shape (); expected (N, ...).")
         return x.reshape(x.shape[0], -1)
 
 
@@ -84,6 +86,8 @@ class AppendOne(Module):
     """
 
     def forward(self, x: Any) -> Any:
+        if not x.shape:
+            raise ShapeError("the input is a single number, of shape (); expected (..., n).")
         return ops.pad(x, (*((0, 0),) * (len(x.shape) - 1), (0, 1)), constant_values=1)
 
 
@@ -99,9 +103,7 @@ class Dropout(Module):
     )
 
     def __init__(self, p: float = 0.5) -> None:
-        if not 0 <= p < 1:
-            raise ShapeError(f"Dropout: p is {p!r}; expected a probability, 0 <= p < 1.")
-        self.p = p
+        self.p = real("Dropout: p", p, "a probability, 0 <= p < 1", lambda p: 0 <= p < 1, ShapeError)
 
     def forward(self, x: Any) -> Any:
         if not self.training or not self.p:
@@ -144,10 +146,10 @@ class Embedding(Module):
         dtype: Any = np.float32,
         rng: np.random.Generator | None = None,
     ) -> None:
-        if num_embeddings < 1 or embedding_dim < 1:
-            raise ShapeError(f"Embedding({num_embeddings}, {embedding_dim}): both numbers must be at least 1.")
-        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
-        self.weight = Parameter(weight_init((num_embeddings, embedding_dim), rng or init.generator()), dtype)
+        self.num_embeddings = whole("Embedding: num_embeddings", num_embeddings, error=ShapeError)
+        self.embedding_dim = whole("Embedding: embedding_dim", embedding_dim, error=ShapeError)
+        shape = self.num_embeddings, self.embedding_dim
+        self.weight = Parameter(init.begin("Embedding: weight_init", weight_init, shape, rng), dtype)
 
     def forward(self, x: Any) -> Any:
         values = values_of(x)

@@ -1,12 +1,12 @@
 """Losses: from a model's outputs and the targets to one number, with a declared reduction and its unit."""
 
-import math
 from typing import Any
 
 import numpy as np
 
 from chainrule import ops
 from chainrule.errors import DataError, UnknownNameError
+from chainrule.nn.arguments import positive, real
 from chainrule.ops.loss import REDUCTIONS, checked_weights
 
 
@@ -72,11 +72,14 @@ class CrossEntropyLoss(Loss):
 
     def __init__(self, reduction: str = "mean", *, class_weights: Any = None, label_smoothing: float = 0.0) -> None:
         super().__init__(reduction)
-        if not 0 <= label_smoothing <= 1:
-            raise DataError(f"CrossEntropyLoss: label_smoothing is {label_smoothing!r}; expected a share from 0 to 1.")
-        if class_weights is not None:
-            class_weights = checked_weights(class_weights, len(class_weights)).tolist()
-        self.class_weights, self.label_smoothing = class_weights, label_smoothing
+        self.class_weights = None if class_weights is None else _weights(class_weights)
+        self.label_smoothing = real(
+            "CrossEntropyLoss: label_smoothing",
+            label_smoothing,
+            "a share from 0 to 1",
+            lambda share: 0 <= share <= 1,
+            DataError,
+        )
 
     @property
     def unit(self) -> str:
@@ -94,6 +97,17 @@ class CrossEntropyLoss(Loss):
         else:
             number = outputs.size / classes
         return number * (classes if self.reduction == "mean_entries" else 1)
+
+
+def _weights(class_weights: Any) -> list[float]:
+    try:
+        weights = np.asarray(class_weights, float)
+    except (TypeError, ValueError):
+        weights = np.empty(())
+    if weights.ndim != 1 or not weights.size:
+        raise DataError(f"CrossEntropyLoss: class_weights is {class_weights!r:.60}; expected a number for each class.")
+    found: list[float] = checked_weights(weights, weights.size).tolist()
+    return found
 
 
 class EntryLoss(Loss):
@@ -124,9 +138,7 @@ class HuberLoss(EntryLoss):
 
     def __init__(self, reduction: str = "mean", *, delta: float = 1.0) -> None:
         super().__init__(reduction)
-        if not 0 < delta < math.inf:
-            raise DataError(f"HuberLoss: delta is {delta!r}; expected a positive number.")
-        self.delta = delta
+        self.delta = positive("HuberLoss: delta", delta, DataError)
 
     def samples(self, outputs: Any, targets: Any, reduction: str) -> Any:
         return ops.huber(outputs, targets, self.delta, reduction)

@@ -13,6 +13,7 @@ import numpy as np
 
 from chainrule.engine import Tensor, no_grad
 from chainrule.errors import ChainruleError, DivergenceError, DtypeError, ShapeError, UnknownNameError
+from chainrule.nn.arguments import whole
 from chainrule.ops.dims import show
 from chainrule.ops.op import Value
 
@@ -131,8 +132,7 @@ class Module:
         -------
         ndarray (n, ...)
         """
-        if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
-            raise ChainruleError(f"predict: batch_size is {batch_size!r}; expected a whole number, at least 1.")
+        whole("predict: batch_size", batch_size)
         features = x.features if hasattr(x, "features") else None
         if features is None:
             x = np.asarray(x)

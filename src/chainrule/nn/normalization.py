@@ -7,6 +7,7 @@ import numpy as np
 from chainrule.engine import Tensor
 from chainrule.errors import ShapeError
 from chainrule.nn import init
+from chainrule.nn.arguments import not_negative, real, whole
 from chainrule.nn.module import Module, Parameter, values_of
 from chainrule.ops.dims import same, show
 
@@ -38,8 +39,9 @@ class LayerNorm(Module):
         bias_init: init.Initializer = init.zeros,
         dtype: Any = np.float32,
     ) -> None:
-        self.normalized_shape, self.eps = normalized_shape, eps
-        self.weight, self.bias = _scale_and_shift(self, normalized_shape, weight_init, bias_init, dtype)
+        self.normalized_shape = whole("LayerNorm: normalized_shape", normalized_shape, error=ShapeError)
+        self.eps = not_negative("LayerNorm: eps", eps)
+        self.weight, self.bias = _scale_and_shift(self, self.normalized_shape, weight_init, bias_init, dtype)
 
     def forward(self, x: Any) -> Any:
         _check_features(x, self.normalized_shape, "...")
@@ -87,20 +89,23 @@ class BatchNorm1d(Module):
         bias_init: init.Initializer = init.zeros,
         dtype: Any = np.float32,
     ) -> None:
-        self.num_features, self.eps, self.momentum = num_features, eps, momentum
-        self.weight, self.bias = _scale_and_shift(self, num_features, weight_init, bias_init, dtype)
+        self.num_features = whole("BatchNorm1d: num_features", num_features, error=ShapeError)
+        self.eps = not_negative("BatchNorm1d: eps", eps)
+        self.momentum = real("BatchNorm1d: momentum", momentum, "a share from 0 to 1", lambda m: 0 <= m <= 1)
+        self.weight, self.bias = _scale_and_shift(self, self.num_features, weight_init, bias_init, dtype)
         self.running_mean = Tensor(np.zeros(num_features, dtype))
         self.running_var = Tensor(np.ones(num_features, dtype))
 
     def forward(self, x: Any) -> Any:
         _check_features(x, self.num_features, "N", axes=2)
         if self.training:
-            if same(x.shape[0], 1):
-                raise ShapeError("a batch of one sample has no variance; train with larger batches, or call eval().")
+            n = x.shape[0]
+            if same(n, 0) or same(n, 1):
+                raise ShapeError(f"a batch of size {n} has no variance; train with larger batches, or call eval().")
             mean = x.mean(axis=0)
             centered = x - mean
             variance = (centered**2).mean(axis=0)
-            self._remember(mean, variance, x.shape[0])
+            self._remember(mean, variance, n)
         else:
             centered, variance = x - self.running_mean, self.running_var
         return centered / np.sqrt(variance + self.eps) * self.weight + self.bias
@@ -115,10 +120,11 @@ class BatchNorm1d(Module):
 def _scale_and_shift(
     layer: Module, size: int, weight_init: init.Initializer, bias_init: init.Initializer, dtype: Any
 ) -> tuple[Parameter, Parameter]:
-    if size < 1:
-        raise ShapeError(f"{type(layer).__name__}({size}): the number of features must be at least 1.")
-    rng = init.generator()
-    return Parameter(weight_init((size,), rng), dtype), Parameter(bias_init((size,), rng), dtype)
+    name = type(layer).__name__
+    return (
+        Parameter(init.begin(f"{name}: weight_init", weight_init, (size,)), dtype),
+        Parameter(init.begin(f"{name}: bias_init", bias_init, (size,)), dtype),
+    )
 
 
 def _check_features(x: Any, size: int, wanted: str, axes: int | None = None) -> None:
