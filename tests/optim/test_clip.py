@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import optim
+from chainrule import nn, optim
 from chainrule.errors import ChainruleError
 from chainrule.optim.clip import norm
 
@@ -72,3 +72,9 @@ def test_a_norm_that_is_not_finite_leaves_the_gradients():
 def test_a_limit_that_is_not_positive_is_refused(clip, limit):
     with pytest.raises(ChainruleError, match=f"{clip.__name__}: limit is .*; expected a positive number"):
         clip(parameters([1.0]), limit)
+
+
+@pytest.mark.parametrize("clip", [optim.clip_norm, optim.clip_value])
+def test_a_model_in_place_of_its_parameters_is_refused(clip):
+    with pytest.raises(ChainruleError, match=r"was given a Linear; pass model\.parameters\(\)"):
+        clip(nn.Linear(2, 2), 1.0)

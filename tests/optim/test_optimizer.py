@@ -138,8 +138,34 @@ def test_the_state_is_a_copy(cls, options):
 @every
 @pytest.mark.parametrize("lr", [0, -0.1, float("nan"), float("inf"), "0.1", None])
 def test_learning_rates_that_are_none_are_refused(cls, options, lr):
-    with pytest.raises(ChainruleError, match=r"lr is .*; expected a positive number"):
+    with pytest.raises(ChainruleError, match=rf"{cls.__name__}: lr is .*; expected a positive number"):
         cls(tensors(), lr=lr, **options)
+
+
+@every
+def test_options_but_the_learning_rate_are_settled_when_it_is_made(cls, options):
+    optimizer = cls(tensors(), lr=0.1, **options)
+    settled = [name for name in inspect.signature(cls).parameters if name != "lr"]
+    assert {"parameters", "weight_decay"} <= set(settled)
+    for name in settled:
+        before = getattr(optimizer, name)
+        with pytest.raises(ChainruleError, match=rf"{cls.__name__}: {name} is settled .* only lr may be changed"):
+            setattr(optimizer, name, 0.5)
+        assert getattr(optimizer, name) is before
+    optimizer.lr = 0.2
+    assert optimizer.lr == 0.2
+
+
+def test_another_momentum_goes_on_with_the_velocity_in_a_new_optimiser():
+    old = optim.SGD(tensors(), lr=0.1, momentum=0.9)
+    steps(old, 2)
+    new = optim.SGD(old.parameters, lr=1.0, momentum=0.5)
+    new.load_state_dict(old.state_dict())
+    before = [p.numpy() for p in new.parameters]
+    velocity = old.state_dict()
+    steps(new, 1)
+    for i, (p, value) in enumerate(zip(new.parameters, before, strict=True)):
+        np.testing.assert_allclose(p.value, value - 0.1 * (0.5 * velocity[f"velocity.{i}"] + p.grad), rtol=1e-14)
 
 
 @every

@@ -80,11 +80,17 @@ def test_an_improvement_must_exceed_min_delta():
     assert optim.ReduceOnPlateau(patience=2, min_delta=0.1)(4, 1.0, [1, 0.95, 0.85]) == 1
 
 
-def test_a_score_that_is_nan_is_no_improvement_and_spoils_nothing():
+def test_a_watched_score_that_is_nan_is_no_improvement_and_spoils_nothing():
     watch = Watch(rising=False, min_delta=0)
     assert [watch.see(s) for s in (math.nan, 2.0, math.nan, 3.0, 1.0)] == [False, True, False, False, True]
     assert (watch.best, watch.waited) == (1.0, 0)
-    assert optim.ReduceOnPlateau(patience=3)(4, 1.0, [math.nan] * 3) == pytest.approx(0.1)
+
+
+def test_reduce_on_plateau_passes_over_scores_that_are_nan():
+    schedule = optim.ReduceOnPlateau(factor=0.5, patience=2)
+    scores = [math.nan, math.nan, 3, math.nan, 3, math.nan, 3, math.nan]
+    got = [schedule(i + 1, 1.0, scores[:i]) for i in range(len(scores) + 1)]
+    assert got == [1, 1, 1, 1, 1, 1, 1, 0.5, 0.5]
 
 
 def test_a_warm_up_hands_the_scores_on():
@@ -126,10 +132,13 @@ def test_a_schedule_is_data():
         (lambda: optim.Step(0), "every is 0; expected a whole number of epochs, at least 1"),
         (lambda: optim.Step(2.5), "every is 2.5; expected a whole number"),
         (lambda: optim.Step(2, factor=0), "factor is 0; expected a positive number"),
-        (lambda: optim.MultiStep([4, 2]), "the milestones must be whole numbers, at least 1, and rise"),
-        (lambda: optim.MultiStep([2, 2]), "must be whole numbers"),
-        (lambda: optim.MultiStep([0]), "must be whole numbers"),
-        (lambda: optim.MultiStep([2.5]), "must be whole numbers"),
+        (lambda: optim.MultiStep([4, 2]), r"milestones\[1\] is 2; expected a whole number of epochs, at least 5"),
+        (lambda: optim.MultiStep([2, 2]), r"milestones\[1\] is 2; expected a whole number of epochs, at least 3"),
+        (lambda: optim.MultiStep([0]), r"milestones\[0\] is 0; expected a whole number of epochs, at least 1"),
+        (lambda: optim.MultiStep([2.5]), r"milestones\[0\] is 2\.5; expected a whole number"),
+        (lambda: optim.MultiStep(20), r"milestones is 20; expected a list, such as \[20, 40\]"),
+        (lambda: optim.Step(True), "every is True; expected a whole number"),
+        (lambda: optim.ReduceOnPlateau(3, mode="min"), "monitor is 3; expected a score's name"),
         (lambda: optim.Cosine(-1), "epochs is -1; expected a whole number"),
         (lambda: optim.Cosine(5, minimum=-0.1), "minimum is -0.1; expected a number that is not negative"),
         (lambda: optim.WarmUp(0), "epochs is 0"),

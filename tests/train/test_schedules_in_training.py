@@ -103,6 +103,14 @@ def test_reduce_on_plateau_listens_to_the_history():
     assert fit(made, 1).learning_rate[-1] == 0.0625
 
 
+def test_reduce_on_plateau_does_not_count_the_epochs_of_a_fit_without_its_score():
+    made = trainer(schedule=optim.ReduceOnPlateau(patience=1, factor=0.5, min_delta=100))
+    made.schedule, kept = None, made.schedule
+    fit(made, 3)
+    made.schedule = kept
+    assert fit(made, 3, validation=dataset()).learning_rate[3:] == [0.5, 0.5, 0.25]
+
+
 @pytest.mark.parametrize(
     ("schedule", "epochs", "says"),
     [
@@ -139,7 +147,6 @@ def test_what_is_no_schedule_is_refused():
 
 def test_clipping_by_norm_bounds_each_step():
     made = trainer(lr=1.0, clip_norm=1e-3)
-    made.optimizer.momentum = 0.0
     before = made.model.state_dict()
     made.step(dataset().features(dtype=np.float64), dataset().targets)
     after = made.model.state_dict()

@@ -338,6 +338,33 @@ def test_numbers_that_are_none_are_refused_before_anything_happens(name, value):
     assert bits(model) == before
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"model": None}, r"the model is None; expected one made as nn\.Linear\(784, 10\) is"),
+        ({"loss": None}, r"the loss is None; expected one made as nn\.CrossEntropyLoss\(\) is"),
+        ({"loss": nn.MSELoss}, "the loss is <class"),
+        ({"optimizer": None}, r"the optimizer is None; expected one made as optim\.SGD"),
+        ({"optimizer": optim.SGD}, "the optimizer is <class"),
+        ({"metrics": "accuracy"}, r"metrics is 'accuracy'; expected a list, such as \['accuracy'\]"),
+        ({"metrics": 3}, "metrics is 3; expected a list"),
+        ({"callbacks": Callback()}, r"callbacks is .*; expected a list, such as \[EarlyStopping"),
+        ({"callbacks": [3]}, r"the callback is 3; expected one made as EarlyStopping\(patience=5\) is"),
+    ],
+)
+def test_parts_that_are_none_are_refused(options, says):
+    model = network()
+    parts = {"model": model, "loss": nn.CrossEntropyLoss(), "optimizer": optim.SGD(model.parameters(), lr=0.1)}
+    with pytest.raises(ChainruleError, match=f"Trainer: {says}"):
+        cr.Trainer(**{**parts, **options})
+
+
+@pytest.mark.parametrize("seed", [-1, "a", 1.5])
+def test_a_seed_that_is_none_is_refused(seed):
+    with pytest.raises(ChainruleError, match=r"fit: seed is .*; expected a whole number, at least 0"):
+        trainer_of(network()).fit(points(), epochs=1, seed=seed)
+
+
 def test_an_optimiser_of_another_model_is_refused():
     with pytest.raises(ChainruleError, match=r"none of the model's parameters; pass it model\.parameters"):
         cr.Trainer(network(), loss=nn.CrossEntropyLoss(), optimizer=optim.SGD(network().parameters(), lr=0.1))

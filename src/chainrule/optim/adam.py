@@ -82,6 +82,8 @@ class AdamW(Adam):
         λ ≥ 0.
     """
 
+    _decoupled = True
+
     def __init__(
         self,
         parameters: Iterable[Tensor],
@@ -91,8 +93,7 @@ class AdamW(Adam):
         weight_decay: float = 1e-2,
         amsgrad: bool = False,
     ) -> None:
-        super().__init__(parameters, lr, betas, eps, 0.0, amsgrad)
-        self.weight_decay = self._number("weight_decay", weight_decay)
+        super().__init__(parameters, lr, betas, eps, weight_decay, amsgrad)
 
     def _step(self, i: int, p: Tensor, g: Array, update: Array) -> None:
         if self.weight_decay:

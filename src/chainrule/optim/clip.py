@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from chainrule.engine import Tensor
-from chainrule.optim.optimizer import positive
+from chainrule.errors import ChainruleError
+from chainrule.nn.arguments import positive
+from chainrule.optim.optimizer import Array
 
 
 def clip_norm(parameters: Iterable[Tensor], limit: float) -> float:
@@ -29,7 +31,7 @@ def clip_norm(parameters: Iterable[Tensor], limit: float) -> float:
         The norm before. If it is not finite, the gradients are left as they are: there is no scale that mends them.
     """
     limit = positive("clip_norm: limit", limit)
-    gradients = [p.grad for p in parameters if p.grad is not None]
+    gradients = _gradients("clip_norm", parameters)
     total = math.hypot(*(norm(g) for g in gradients))
     scale = limit / (total + 1e-6)
     if math.isfinite(total) and scale < 1:
@@ -49,9 +51,14 @@ def clip_value(parameters: Iterable[Tensor], limit: float) -> None:
         Positive.
     """
     limit = positive("clip_value: limit", limit)
-    for p in parameters:
-        if p.grad is not None:
-            np.clip(p.grad, -limit, limit, out=p.grad)
+    for g in _gradients("clip_value", parameters):
+        np.clip(g, -limit, limit, out=g)
+
+
+def _gradients(where: str, parameters: Iterable[Tensor]) -> list[Array]:
+    if not isinstance(parameters, Iterable):
+        raise ChainruleError(f"{where} was given a {type(parameters).__name__}; pass model.parameters().")
+    return [p.grad for p in parameters if p.grad is not None]
 
 
 def norm(g: np.ndarray[Any, Any]) -> float:

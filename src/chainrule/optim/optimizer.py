@@ -3,13 +3,13 @@
 import inspect
 import math
 from collections.abc import Iterable
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from chainrule.engine import Tensor
 from chainrule.errors import ChainruleError
+from chainrule.nn.arguments import positive, real
 
 Array = np.ndarray[Any, Any]
 
@@ -24,7 +24,13 @@ class Optimizer:
         The learning rate, positive; it may be changed between steps.
     weight_decay : float
         λ ≥ 0: the gradient becomes g + λ p, which is that of the loss plus λ/2 ‖p‖². `grad` itself is left alone.
+
+    Notes
+    -----
+    All options but `lr` are settled here, since the arrays that are remembered depend on them; to set one later raises.
     """
+
+    _decoupled = False  # whether the decay is a step of its own, which `_step` takes, and no part of the gradient
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, weight_decay: float = 0.0) -> None:
         self.parameters = list(parameters) if isinstance(parameters, Iterable) else [parameters]
@@ -44,7 +50,16 @@ class Optimizer:
         self.weight_decay = self._number("weight_decay", weight_decay)
         self._state: dict[str, Array] = {}
         self._update = [np.empty_like(p.value) for p in self.parameters]
-        self._decayed = [np.empty_like(p.value) for p in self.parameters] if self.weight_decay else []
+        decayed = self.weight_decay and not self._decoupled
+        self._decayed = [np.empty_like(p.value) for p in self.parameters] if decayed else []
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in vars(self) and name in inspect.signature(type(self)).parameters:
+            raise ChainruleError(
+                f"{type(self).__name__}: {name} is settled when the optimiser is made; only lr may be changed. Make "
+                "a new one, and give it the state of this one by load_state_dict if its arrays are to be kept."
+            )
+        super().__setattr__(name, value)
 
     @property
     def lr(self) -> float:
@@ -53,7 +68,7 @@ class Optimizer:
 
     @lr.setter
     def lr(self, value: float) -> None:
-        self._lr = positive("lr", value)
+        self._lr = positive(f"{type(self).__name__}: lr", value)
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -112,24 +127,10 @@ class Optimizer:
 
     def _number(self, name: str, value: Any, below: float = math.inf) -> float:
         """An option as a float, if it is a number in [0, below)."""
-        if not 0 <= number(value) < below:
-            kind = "a number that is not negative" if below == math.inf else f"a number in [0, {below:g})"
-            raise ChainruleError(f"{type(self).__name__}: {name} is {value!r}; expected {kind}.")
-        return number(value)
+        kind = "a number that is not negative" if below == math.inf else f"a number in [0, {below:g})"
+        return real(f"{type(self).__name__}: {name}", value, kind, lambda x: 0 <= x < below)
 
     def __repr__(self) -> str:
         options = inspect.signature(type(self)).parameters.items()
         shown = [name for name, option in options if name == "lr" or getattr(self, name, None) != option.default]
         return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)}' for n in shown if n != 'parameters')})"
-
-
-def number(value: Any) -> float:
-    """The value as a float; NaN if it is no number."""
-    return float(value) if isinstance(value, Real) else math.nan
-
-
-def positive(name: str, value: Any) -> float:
-    """The value as a float, if it is a positive finite number."""
-    if not (math.isfinite(number(value)) and value > 0):
-        raise ChainruleError(f"{name} is {value!r}; expected a positive number.")
-    return number(value)

@@ -5,15 +5,15 @@ epoch 21 on. The Trainer takes one as `schedule=`; any function of epoch and bas
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import Field, dataclass, fields, is_dataclass
 from typing import Any
 
-import numpy as np
-
 from chainrule.errors import ChainruleError
-from chainrule.optim.optimizer import number
+from chainrule.nn.arguments import not_negative, positive, real, whole
 from chainrule.optim.watch import Watch, check_patience, rises
+
+_EPOCHS = "a whole number of epochs"
 
 
 class Schedule:
@@ -64,8 +64,8 @@ class Step(Schedule):
     factor: float = 0.1
 
     def __post_init__(self) -> None:
-        _whole(self, "every")
-        _positive(self, "factor")
+        whole(f"{self}: every", self.every, _EPOCHS)
+        positive(f"{self}: factor", self.factor)
 
     @property
     def needs(self) -> int:  # type: ignore[override]
@@ -91,12 +91,12 @@ class MultiStep(Schedule):
     factor: float = 0.1
 
     def __post_init__(self) -> None:
+        if not isinstance(self.milestones, Iterable):
+            raise ChainruleError(f"{self}: milestones is {self.milestones!r}; expected a list, such as [20, 40].")
         object.__setattr__(self, "milestones", tuple(self.milestones))
         for i, milestone in enumerate(self.milestones):
-            before = self.milestones[i - 1] if i else 0
-            if not isinstance(milestone, (int, np.integer)) or milestone <= before:
-                raise ChainruleError(f"{self}: the milestones must be whole numbers, at least 1, and rise.")
-        _positive(self, "factor")
+            whole(f"{self}: milestones[{i}]", milestone, _EPOCHS, self.milestones[i - 1] + 1 if i else 1)
+        positive(f"{self}: factor", self.factor)
 
     @property
     def needs(self) -> int:  # type: ignore[override]
@@ -124,8 +124,8 @@ class Cosine(Schedule):
     minimum: float = 0.0
 
     def __post_init__(self) -> None:
-        _whole(self, "epochs")
-        _not_negative(self, "minimum")
+        whole(f"{self}: epochs", self.epochs, _EPOCHS)
+        not_negative(f"{self}: minimum", self.minimum)
 
     @property
     def needs(self) -> int:  # type: ignore[override]
@@ -157,9 +157,8 @@ class WarmUp(Schedule):
     then: Schedule = Constant()
 
     def __post_init__(self) -> None:
-        _whole(self, "epochs")
-        if not 0 < number(self.start) <= 1:
-            raise ChainruleError(f"{self}: start is {self.start!r}; expected a number in (0, 1].")
+        whole(f"{self}: epochs", self.epochs, _EPOCHS)
+        real(f"{self}: start", self.start, "a number in (0, 1]", lambda x: 0 < x <= 1)
         if not isinstance(self.then, Schedule):
             raise ChainruleError(f"{self}: then is {self.then!r}; expected a schedule such as Cosine(epochs=50).")
 
@@ -182,7 +181,9 @@ class WarmUp(Schedule):
 class ReduceOnPlateau(Schedule):
     """The rate times `factor` whenever a score has not improved for `patience` scores in a row.
 
-    The whole history of the score is gone through again for each epoch, so there is no state to save.
+    The whole history of the score is gone through again for each epoch, so there is no state to save. NaN stands there
+    where the score was not taken, as in an earlier fit without validation data, and is passed over; so is a score that
+    was computed and is NaN, since it looks the same. (`EarlyStopping` can tell them apart, and waits for a number.)
 
     Parameters
     ----------
@@ -208,10 +209,9 @@ class ReduceOnPlateau(Schedule):
     mode: str | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < number(self.factor) < 1:
-            raise ChainruleError(f"{self}: factor is {self.factor!r}; expected a number in (0, 1).")
+        real(f"{self}: factor", self.factor, "a number in (0, 1)", lambda x: 0 < x < 1)
         check_patience(str(self), self.patience, self.min_delta)
-        _not_negative(self, "minimum")
+        not_negative(f"{self}: minimum", self.minimum)
         rises(str(self), self.monitor, self.mode)
 
     @property
@@ -222,25 +222,9 @@ class ReduceOnPlateau(Schedule):
     def __call__(self, epoch: int, lr: float, scores: Sequence[float] = ()) -> float:
         watch = Watch(rises(str(self), self.monitor, self.mode), self.min_delta)
         for score in scores:
+            if math.isnan(score):
+                continue
             watch.see(score)
             if watch.waited == self.patience:
                 lr, watch.waited = max(lr * self.factor, min(lr, self.minimum)), 0
         return lr
-
-
-def _whole(schedule: Schedule, name: str) -> None:
-    value: Any = getattr(schedule, name)
-    if not isinstance(value, (int, np.integer)) or value < 1:
-        raise ChainruleError(f"{schedule}: {name} is {value!r}; expected a whole number of epochs, at least 1.")
-
-
-def _positive(schedule: Schedule, name: str) -> None:
-    value: Any = getattr(schedule, name)
-    if not 0 < number(value) < math.inf:
-        raise ChainruleError(f"{schedule}: {name} is {value!r}; expected a positive number.")
-
-
-def _not_negative(schedule: Schedule, name: str) -> None:
-    value: Any = getattr(schedule, name)
-    if not 0 <= number(value) < math.inf:
-        raise ChainruleError(f"{schedule}: {name} is {value!r}; expected a number that is not negative.")

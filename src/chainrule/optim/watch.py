@@ -3,10 +3,8 @@
 import math
 from typing import Any
 
-import numpy as np
-
 from chainrule.errors import ChainruleError
-from chainrule.optim.optimizer import number
+from chainrule.nn.arguments import not_negative, whole
 
 FALLING, RISING = ("loss", "error"), ("accuracy",)
 
@@ -44,7 +42,9 @@ def rises(where: str, monitor: str, mode: str | None) -> bool:
     """Whether larger is better, from `mode` ("min" or "max") or else from the name of the score."""
     if mode not in (None, "min", "max"):
         raise ChainruleError(f"{where}: mode is {mode!r}; expected 'min' (smaller is better) or 'max'.")
-    name = str(monitor).rpartition("_")[2]
+    if not isinstance(monitor, str):
+        raise ChainruleError(f"{where}: monitor is {monitor!r}; expected a score's name, such as 'validation_loss'.")
+    name = monitor.rpartition("_")[2]
     if mode is None and name not in FALLING + RISING:
         raise ChainruleError(
             f"{where}: whether a larger '{monitor}' is better cannot be told from its name; give mode='min' (smaller "
@@ -55,7 +55,5 @@ def rises(where: str, monitor: str, mode: str | None) -> bool:
 
 def check_patience(where: str, patience: Any, min_delta: Any) -> None:
     """Raise unless the patience is a whole number, at least 1, and min_delta a number that is not negative."""
-    if not isinstance(patience, (int, np.integer)) or patience < 1:
-        raise ChainruleError(f"{where}: patience is {patience!r}; expected a whole number of scores, at least 1.")
-    if not 0 <= number(min_delta) < math.inf:
-        raise ChainruleError(f"{where}: min_delta is {min_delta!r}; expected a number that is not negative.")
+    whole(f"{where}: patience", patience, "a whole number of scores")
+    not_negative(f"{where}: min_delta", min_delta)

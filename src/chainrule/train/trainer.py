@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -12,10 +12,10 @@ from chainrule.data import Dataset
 from chainrule.engine import Tensor, no_grad
 from chainrule.errors import ChainruleError, DataError, DivergenceError
 from chainrule.nn import init
+from chainrule.nn.arguments import number, positive, whole
 from chainrule.nn.losses import Loss
 from chainrule.nn.module import Module, evaluating
 from chainrule.optim import Optimizer, Schedule, clip_norm, clip_value
-from chainrule.optim.optimizer import number, positive
 from chainrule.train.callbacks import Callback, ProgressBar
 from chainrule.train.divergence import divergence
 from chainrule.train.history import History, Scores, check_monitored
@@ -69,16 +69,19 @@ class Trainer:
         clip_norm: float | None = None,
         clip_value: float | None = None,
     ) -> None:
-        if not isinstance(loss, Loss):
-            raise ChainruleError(f"Trainer: the loss is {loss!r}; expected one made as nn.CrossEntropyLoss() is.")
+        _expect("model", model, Module, "nn.Linear(784, 10)")
+        _expect("loss", loss, Loss, "nn.CrossEntropyLoss()")
+        _expect("optimizer", optimizer, Optimizer, "optim.SGD(model.parameters(), lr=0.1)")
         own = {id(p) for p in model.parameters()}
         if not own & {id(p) for p in optimizer.parameters}:
             raise ChainruleError(
                 "Trainer: the optimizer has none of the model's parameters; pass it model.parameters()."
             )
         self.model, self.loss, self.optimizer = model, loss, optimizer
-        self.metrics = None if metrics is None else dict(map(named, metrics))
-        self.callbacks = list(callbacks)
+        self.metrics = None if metrics is None else dict(map(named, _listed("metrics", metrics, "['accuracy']")))
+        self.callbacks = _listed("callbacks", callbacks, "[EarlyStopping(patience=5)]")
+        for callback in self.callbacks:
+            _expect("callback", callback, Callback, "EarlyStopping(patience=5)")
         if schedule is not None and not callable(schedule):
             raise ChainruleError(
                 f"Trainer: schedule is {schedule!r}; expected one such as optim.Cosine(epochs=50), or a function of "
@@ -136,12 +139,11 @@ class Trainer:
         """
         sizes = {"epochs": epochs, "evaluate_every": evaluate_every}
         for name, value in (sizes if batch_size is None else sizes | {"batch_size": batch_size}).items():
-            if not isinstance(value, (int, np.integer)) or value < 1:
-                raise ChainruleError(f"fit: {name} is {value!r}; expected a whole number, at least 1.")
+            whole(f"fit: {name}", value)
         _check(train, "fit")
         if validation is not None:
             _check(validation, "fit")
-        rng = init.generator() if seed is None else np.random.default_rng(seed)
+        rng = init.generator() if seed is None else np.random.default_rng(whole("fit: seed", seed, least=0))
         batches = _batches(train, batch_size, rng if shuffle else None, self.model.dtype)
         callbacks = [*self.callbacks, *([ProgressBar()] if progress else [])]
         last = self.epoch + epochs
@@ -300,6 +302,17 @@ class Trainer:
         if self.metrics is not None:
             return self.metrics
         return dict([named("accuracy")]) if dataset.classes is not None else {}
+
+
+def _expect(name: str, value: Any, kind: type, example: str) -> None:
+    if not isinstance(value, kind):
+        raise ChainruleError(f"Trainer: the {name} is {value!r}; expected one made as {example} is.")
+
+
+def _listed(name: str, values: Any, example: str) -> list[Any]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ChainruleError(f"Trainer: {name} is {values!r}; expected a list, such as {example}.")
+    return list(values)
 
 
 def _check(dataset: Any, where: str) -> None:
