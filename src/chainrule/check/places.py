@@ -1,0 +1,211 @@
+"""Where somebody's object keeps its parameters and their gradients: in a dict, in lists, in attributes, in layers."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from chainrule.errors import ChainruleError, ShapeError, UnknownNameError
+
+Array = np.ndarray[Any, Any]
+Place = tuple[Any, Any]  # a dict or list, and the key
+
+_DICTS = ("params", "parameters", "theta", "p")
+_PARAMETER = re.compile(
+    r"(w|b|u|v|weights?|bias(es)?|gamma|beta|theta|kernel|coef|intercept)([\d_.].*)?|[wub][a-z]?[a-z]?"
+)
+_NUMBER = re.compile(r"(w|b|weight|bias|intercept)\d*")
+_GRADIENT = re.compile(r"(d_?|grads?_?|nabla_?|delta_?|g_)(?P<of>.+)|(?P<of2>.+?)(_grads?|_gradients?|_d|\.grad)")
+_MODES = ("training", "is_training", "train_mode", "train_flg", "train_flag", "train")
+_CACHES = re.compile(
+    r"xs?|a|z|y|t|o|h|s|out|outputs?|inputs?|mask|cache|errors?|loss(es)?|probs|probabilities|logits|scores|targets?|"
+    r"labels|data|m|velocit(y|ies)|momentum|state|history|buffer"
+)
+
+
+def parameter_places(thing: Any) -> dict[str, Place]:
+    """The parameters of an object by name, each with the container and key under which it is kept."""
+    attributes = _attributes(thing)
+    for name in _DICTS:
+        kept = attributes.get(name)
+        if isinstance(kept, Mapping) and kept and all(_is_array(v) for v in kept.values()):
+            return {str(key): (kept, key) for key in kept}
+    found = {}
+    for name, container, key in _walk(thing):
+        plain = _plain(name)
+        gradient = _GRADIENT.fullmatch(plain)
+        if not _is_array(container[key]):
+            wanted = _NUMBER.fullmatch(plain.lower()) is not None
+        elif gradient and _beside(container, gradient["of"] or gradient["of2"]):
+            wanted = False
+        else:
+            wanted = not _CACHES.fullmatch(plain.lower().rstrip("0123456789_"))
+        if wanted:
+            found[name] = (container, key)
+    return found
+
+
+def mode_places(thing: Any) -> list[Place]:
+    """The flags of an object and its parts that say whether it is being trained: `self.training`."""
+    walked = ((_plain(name), container, key) for name, container, key in _walk(thing))
+    return [(c, k) for plain, c, k in walked if isinstance(c[k], bool) and plain in _MODES]
+
+
+def is_parameter_name(name: str) -> bool:
+    """Whether people would call a parameter so: W1, bias, gamma, layers[0].W."""
+    return _PARAMETER.fullmatch(_plain(name).lower()) is not None
+
+
+def gradient_places(parameters: Mapping[str, Place], thing: Any) -> dict[str, Any]:
+    """The gradients that an object keeps, by the parameters' names: `self.grads["W1"]`, `self.dW1`, `layer.dW`."""
+    attributes = _attributes(thing)
+    for kept in (attributes.get(name) for name in ("grads", "gradients", "grad", "gradient", "d_params", "dparams")):
+        if isinstance(kept, (Mapping, list, tuple)) and len(kept):
+            matched = matched_gradients(kept, {name: read(place) for name, place in parameters.items()})
+            if matched:
+                return matched
+    found = {}
+    for name, (container, key) in parameters.items():
+        stem = str(key) if isinstance(container, dict) else name.split("[")[0]
+        holders = [container] if isinstance(container, dict) else []
+        for holder in [*holders, attributes]:
+            for written in _gradient_names(stem):
+                value = holder.get(written)
+                value = value[key] if isinstance(key, int) and isinstance(value, list) and len(value) > key else value
+                if name not in found and value is not None and _is_number(value):
+                    found[name] = np.asarray(value, float)
+    return found
+
+
+def matched_gradients(given: Any, parameters: Mapping[str, Array]) -> dict[str, Array]:
+    """Gradients as somebody returns them, by the parameters' names; {} if they cannot be told apart.
+
+    A dict is matched by name (`W1`, `dW1`, `grad_W1`); a list or tuple by shape, and equal shapes in their order.
+    """
+    if isinstance(given, Mapping):
+        named = {}
+        for name in parameters:
+            written = next((each for each in (name, *_gradient_names(name)) if each in given), None)
+            if written is not None and _is_number(given[written]):
+                named[name] = np.asarray(given[written], float)
+        return named
+    if not isinstance(given, (list, tuple)):
+        return {}
+    flat = list(_flat(given))
+    shapes = [sorted(map(np.shape, each)) for each in (flat, parameters.values())]
+    if len(flat) == len(parameters) and shapes[0] != shapes[1]:  # a shape is wrong: the order must tell
+        return {name: np.asarray(g, float) for name, g in zip(parameters, flat, strict=True)}
+    found: dict[str, Array] = {}
+    free = flat
+    for name, p in parameters.items():
+        i = next((i for i, g in enumerate(free) if np.shape(g) == np.shape(p)), None)
+        if i is not None:
+            found[name] = np.asarray(free.pop(i), float)
+    return {} if free else found
+
+
+def read(place: Place) -> Array:
+    """A copy of the array at a place, in its own precision."""
+    container, key = place
+    value = np.array(container[key])
+    return value if value.dtype.kind == "f" else value.astype(float)
+
+
+def write(place: Place, value: Any, name: str) -> None:
+    """Put an array there: into the one that is there where it can be, so that whoever else holds it sees the change."""
+    container, key = place
+    old, new = container[key], np.asarray(value)
+    if np.shape(old) != new.shape:
+        raise ShapeError(f"set_parameters: '{name}' has the shape {np.shape(old)}, the new value {new.shape}.")
+    if isinstance(old, np.ndarray) and old.dtype.kind == "f" and old.flags.writeable:
+        np.copyto(old, new, casting="same_kind")
+    elif isinstance(old, list):
+        _fill(old, new)
+    else:
+        container[key] = new.item() if new.ndim == 0 else new.copy()
+
+
+def checked_names(given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """Refuse the names of parameters that a subject does not have."""
+    if not isinstance(given, Mapping):
+        raise ChainruleError(f"set_parameters was given a {type(given).__name__}; expected a dict of arrays by name.")
+    for name in given:
+        if name not in known:
+            raise UnknownNameError("parameter", name, known)
+
+
+def _attributes(thing: Any) -> dict[str, Any]:
+    own = getattr(thing, "__dict__", {})
+    return own if isinstance(own, dict) else {}
+
+
+def _walk(thing: Any) -> Iterator[tuple[str, Any, Any]]:
+    """All that an object holds in attributes, lists, dicts and objects of its own: name, container, key."""
+    seen = {id(thing)}
+    waiting: list[tuple[str, Any]] = [("", _attributes(thing))]
+    while waiting:
+        prefix, container = waiting.pop(0)
+        pairs = list(container.items() if isinstance(container, dict) else enumerate(container))
+        inner: list[tuple[str, Any]] = []
+        for key, value in pairs:
+            in_object = isinstance(key, str) and (not prefix or prefix.endswith("."))
+            name = f"{prefix}{key}" if in_object else f"{prefix}[{key!r}]"
+            if _is_array(value) or isinstance(value, (int, float)):
+                yield name, container, key
+            elif id(value) not in seen:
+                seen.add(id(value))
+                if isinstance(value, (list, dict)):
+                    inner.append((name, value))
+                elif isinstance(getattr(value, "__dict__", None), dict) and not isinstance(value, type):
+                    inner.append((f"{name}.", vars(value)))
+        waiting[:0] = inner
+
+
+def _is_array(value: Any) -> bool:
+    """An array of floats, or a list (of lists) of numbers that could be one."""
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind == "f" and value.size > 0
+    while isinstance(value, list) and value:
+        if all(isinstance(v, (float, np.floating)) for v in value):
+            return True
+        if not all(isinstance(v, list) for v in value) or len({len(v) for v in value}) > 1:
+            return False
+        value = value[0]
+    return False
+
+
+def _is_number(value: Any) -> bool:
+    return _is_array(value) or isinstance(value, (float, int, np.floating, np.ndarray))
+
+
+def _gradient_names(name: str) -> list[str]:
+    return [
+        form.format(name) for form in ("d{}", "grad_{}", "{}_grad", "d_{}", "grad{}", "g{}", "{}_gradient", "{}grad")
+    ]
+
+
+def _plain(name: str) -> str:
+    """The last word of a name: W of `layers[0].W`, W1 of `net['W1']`, weights of `weights[2]`."""
+    return str((re.findall(r"[A-Za-z_]\w*", name) or [name])[-1]).strip("_")
+
+
+def _beside(container: Any, of: str) -> bool:
+    """Whether an array called `dW` stands beside a `W`, or is in a list, whose name alone tells."""
+    return not isinstance(container, dict) or of in container
+
+
+def _flat(given: Any) -> Iterator[Any]:
+    for each in given if isinstance(given, (list, tuple)) else [given]:
+        if isinstance(each, (list, tuple)) and not _is_array(each):
+            yield from _flat(each)
+        elif _is_number(each):
+            yield each
+
+
+def _fill(old: list[Any], new: Array) -> None:
+    for i, value in enumerate(new):
+        if isinstance(old[i], list):
+            _fill(old[i], value)
+        else:
+            old[i] = value.item()
