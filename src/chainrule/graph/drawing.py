@@ -168,7 +168,8 @@ class Picture:
 
     def _place(self) -> float:
         """Give every node its coordinates; returns the width of the whole."""
-        y, slots = float(MARGIN + 30), {}
+        y = float(MARGIN + 30)
+        slots: dict[tuple[int, float], list[Node]] = {}
         for row in range(max((n.row for n in self.nodes.values()), default=0) + 1):
             here = [n for n in self.nodes.values() if n.row == row]
             depth = _depths([n for n in here if n.band == BACKWARD])

@@ -4,6 +4,7 @@ So a pass over a graph is written in NumPy, as the ops' derivatives are: it is c
 equation's inputs, and answers with what the equation is to become.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,8 @@ class Replay:
     ----------
     symbols : dict of Variable to Symbol
         What stands for each variable of the old graph.
+    uses : Counter of Variable
+        How often each variable of the old graph is used.
     """
 
     def __init__(self, graph: Graph, tracer: Tracer) -> None:
@@ -29,6 +32,7 @@ class Replay:
             self.symbols[v] = tracer.constant(array)
             tracer.rename(self.symbols[v].variable, v.name)
         tracer.sizes = {name: (self.symbols[v].variable, axis) for name, (v, axis) in graph.sizes.items()}
+        self.uses = Counter(x for e in graph.equations for x in e.inputs if isinstance(x, Variable))
         self._made: dict[Variable, Equation] = {}
 
     def made(self, x: Any, *ops: type[Op]) -> Equation | None:

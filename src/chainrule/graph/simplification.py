@@ -21,7 +21,7 @@ from chainrule.ops.indexing import Getitem
 from chainrule.ops.op import Op
 from chainrule.ops.product import Matmul
 from chainrule.ops.reduction import Mean, Sum
-from chainrule.ops.structure import BroadcastTo, Cast, Reshape, SumTo, Transpose
+from chainrule.ops.structure import BroadcastTo, Cast, Reshape, SumTo, Transpose, broadcast_to
 
 LARGEST_CONSTANT = 64  # elements; what is larger is left to be computed
 
@@ -69,12 +69,13 @@ def drop_broadcasts(graph: Graph) -> Graph:
         if e.op in (Reshape, BroadcastTo, Transpose, Getitem) and len(inputs) == 1 and e.output.shape != ():
             source = (replay.parts(inputs[0], BroadcastTo) or inputs)[0]
             spread = e.op is BroadcastTo and source is inputs[0]
-            return np.broadcast_to(source, e.output.shape) if source.shape == () and not spread else None
+            return broadcast_to(source, e.output.shape) if source.shape == () and not spread else None
         if not issubclass(e.op, Elementwise):
             return None
         sources = [(replay.parts(x, BroadcastTo) or [x])[0] for x in inputs]
-        if e.output.shape != () and all(getattr(x, "shape", ()) == () for x in sources):
-            return np.broadcast_to(replay.tracer.record(e.op, sources, e.attributes), e.output.shape)
+        arrays = [x for x in sources if getattr(x, "shape", ()) != ()]
+        if e.output.shape != () and not [x for x in arrays if any(x is y for y in inputs)] and len(arrays) < 2:
+            return broadcast_to(replay.tracer.record(e.op, sources, e.attributes), e.output.shape)
         bare = [_unspread(replay, e, inputs, i) for i in range(len(inputs))]
         if all(a is b for a, b in zip(bare, inputs, strict=True)) or not any(isinstance(x, Symbol) for x in bare):
             return None
@@ -91,7 +92,8 @@ def drop_neutral(graph: Graph) -> Graph:
     def rule(replay: Replay, e: Equation, inputs: list[Any]) -> Any:
         whole = e.op is Getitem and all(part == slice(None) for part in e.attributes["index"])
         if whole or e.op in (Reshape, BroadcastTo, SumTo, Cast, Transpose):
-            return _same_numbers(replay, e, inputs[0])
+            if (same := _same_numbers(replay, e, inputs[0])) is not None:
+                return same
         return NEUTRAL[e.op](replay, e, *inputs) if e.op in NEUTRAL else None
 
     return rewrite(graph, rule)
@@ -105,12 +107,12 @@ def fold_transposes(graph: Graph) -> Graph:
         if factors is None:
             return None
         a, b = factors
-        if e.op is Transpose and _is_matrix_transpose(e) and (_transposed(replay, a) or _transposed(replay, b)):
+        rows, columns = _transposed(replay, a), _transposed(replay, b)
+        if e.op is Transpose and _is_matrix_transpose(e) and not (rows is None and columns is None):
             return b.mT @ a.mT
-        rows = _transposed(replay, a)
-        if e.op is SumTo and rows is not None and len(e.output.shape) == 2 < len(a.shape) == len(b.shape):
-            if dims.same_shape(a.shape[:-2], b.shape[:-2]):
-                return rows.reshape(-1, rows.shape[-1]).T @ b.reshape(-1, b.shape[-1])
+        batch = len(e.output.shape) == 2 < len(a.shape) and dims.same_shape(a.shape[:-2], b.shape[:-2])
+        if e.op is SumTo and rows is not None and batch:
+            return rows.reshape(-1, rows.shape[-1]).T @ b.reshape(-1, b.shape[-1])
         return None
 
     return rewrite(graph, rule)
@@ -170,6 +172,8 @@ def _same_numbers(replay: Replay, e: Equation, x: Any) -> Any:
         return None
     order = e.attributes.get("order")
     if e.op is Transpose and order != tuple(range(len(x.shape))):
+        if any(dims.same(n, 1) for n in x.shape) and len(x.shape) == 2:
+            return x.reshape(e.output.shape)
         before = replay.made(x, Transpose)
         if before is None:
             return None
@@ -177,8 +181,23 @@ def _same_numbers(replay: Replay, e: Equation, x: Any) -> Any:
         return np.transpose(replay.inputs(before)[0], tuple(first[i] for i in order))  # type: ignore[union-attr]
     if dims.same_shape(x.shape, e.output.shape) and x.dtype == e.output.dtype:
         return x
-    if e.op is Reshape and (source := replay.parts(x, Reshape)):
-        return source[0].reshape(e.output.shape)
+    if e.op is not Reshape:
+        return None
+    if source := replay.parts(x, Reshape, BroadcastTo):
+        if dims.same(dims.size_of(source[0].shape), dims.size_of(x.shape)):
+            return source[0].reshape(e.output.shape)
+    return _reshaped_before(replay, e, x)
+
+
+def _reshaped_before(replay: Replay, e: Equation, x: Any) -> Any:
+    """For a reshape that undoes the same reshape of all inputs of an element-wise op: the op without either."""
+    made = replay.made(x, Add, Subtract, Multiply, Divide, Negative)
+    if made is None:
+        return None
+    inputs = replay.inputs(made)
+    sources = [(replay.parts(y, Reshape) or [y])[0] for y in inputs]
+    if all(not isinstance(y, Symbol) or dims.same_shape(y.shape, e.output.shape) for y in sources):
+        return replay.tracer.record(made.op, sources, made.attributes)
     return None
 
 
@@ -210,7 +229,7 @@ def _add(replay: Replay, e: Equation, a: Any, b: Any) -> Any:
         return a - parts[0]
     if parts := replay.parts(a, Negative):
         return b - parts[0]
-    return None
+    return 2 * a if isinstance(a, Symbol) and isinstance(b, Symbol) and a.variable is b.variable else None
 
 
 def _subtract(replay: Replay, e: Equation, a: Any, b: Any) -> Any:
@@ -234,6 +253,10 @@ def _multiply(replay: Replay, e: Equation, a: Any, b: Any) -> Any:
             first = replay.number(inner[0])
             if first is not None:
                 return number * first * inner[1]
+        if number and (inner := replay.parts(other, Divide)):
+            divisor = replay.number(inner[1])
+            if divisor and divisor % number == 0:
+                return inner[0] / (divisor / number)
         if number is not None and (part := _share_of_one(replay, other)):
             return replay.tracer.constant(np.asarray(number * part[0], e.output.dtype)) / part[1]
         if (part := _share_of_one(replay, x)) and isinstance(other, Symbol):
@@ -241,7 +264,7 @@ def _multiply(replay: Replay, e: Equation, a: Any, b: Any) -> Any:
             return other / n if c == 1 else -(other / n) if c == -1 else c * other / n
         if parts := replay.parts(x, Negative):
             return -(parts[0] * other)
-    return None
+    return b * a if isinstance(b, (int, float)) and isinstance(a, Symbol) else None
 
 
 def _divide(replay: Replay, e: Equation, a: Any, b: Any) -> Any:
@@ -262,7 +285,7 @@ def _divide(replay: Replay, e: Equation, a: Any, b: Any) -> Any:
 def _negative(replay: Replay, e: Equation, x: Any) -> Any:
     if parts := replay.parts(x, Negative):
         return parts[0]
-    if parts := replay.parts(x, Subtract):
+    if replay.uses[e.inputs[0]] == 1 and (parts := replay.parts(x, Subtract)):
         return parts[1] - parts[0]
     if part := _share_of_one(replay, x):
         return replay.tracer.constant(np.asarray(-part[0], e.output.dtype)) / part[1]
@@ -284,7 +307,8 @@ def _matmul(replay: Replay, e: Equation, a: Any, b: Any) -> Any:
         return -(parts[0] @ b)
     if parts := replay.parts(b, Negative):
         return -(a @ parts[0])
-    return None
+    single = [x for x in (a, b) if dims.same_shape(x.shape, (1, 1))]
+    return a * b if single and dims.same(a.shape[-1], 1) and len(a.shape) == len(b.shape) == 2 else None
 
 
 def _whole(e: Equation, x: Any) -> Any:

@@ -11,29 +11,55 @@ import numpy as np
 
 from chainrule.graph.graph import Equation, Graph, Variable
 from chainrule.graph.replay import Replay, rewrite
-from chainrule.graph.simplification import drop_neutral, fold_constants, share
+from chainrule.graph.simplification import simplify
 from chainrule.graph.tracing import Symbol
 from chainrule.ops import dims
+from chainrule.ops.arithmetic import Add
 from chainrule.ops.control import StopGradient
+from chainrule.ops.indexing import ScatterAdd
 from chainrule.ops.loss import CrossEntropy, LogSoftmax, Softmax
 from chainrule.ops.op import Op
+from chainrule.ops.product import Matmul
 from chainrule.ops.reduction import Logsumexp, Sum
-from chainrule.ops.structure import SumTo
+from chainrule.ops.structure import Reshape, SumTo
 
 
-class Pick(Op):
-    """One element of each row: that at the row's label. (..., C) and (...) of ints to (...)."""
+class _Written(Op, abstract=True):
+    """What NumPy has an expression for and the library composes: only ever written, never derived."""
 
     @classmethod
     def result_dtype(cls, inputs: Any, attributes: Any) -> np.dtype[Any]:
         dtype: np.dtype[Any] = inputs[0].dtype
         return dtype
 
-    def shape(y, t):
-        return t
 
-    def forward(y, t):
-        return np.take_along_axis(y, t[..., None], -1)[..., 0]
+class Pick(_Written):
+    """One element of each row: that at the row's label. (..., C) and (...) of ints to (...)."""
+
+    shape = staticmethod(lambda y, t: t)
+    forward = staticmethod(lambda y, t: np.take_along_axis(y, t[..., None], -1)[..., 0])
+
+
+class Dot(_Written):
+    """a @ b where one of the two, or both, are vectors."""
+
+    code = "{a} @ {b}"
+    shape = staticmethod(lambda a, b: (*(a[:-1] if len(a) > 1 else ()), *(b[1:] if len(b) > 1 else ())))
+
+
+class Outer(_Written):
+    """All products of the elements of two vectors."""
+
+    code = "np.outer({a}, {b})"
+    shape = staticmethod(lambda a, b: (*a, *b))
+
+
+class Accumulate(_Written):
+    """What several places of an array add up to: a dense term, if there is one, and terms for some elements each."""
+
+    @staticmethod
+    def shape(*inputs: Any, dense: bool, indices: Any, shape: Any) -> Any:
+        return shape
 
 
 @dataclass
@@ -53,7 +79,7 @@ class Hints:
 
 def expand(graph: Graph) -> tuple[Graph, Hints]:
     """The graph in what NumPy has functions for, and hints for the names of the lines."""
-    graph = share(rewrite(graph, _losses))
+    graph = simplify(rewrite(rewrite(graph, _losses), _vectors))
     logarithms = {(e.inputs[0], e.attributes["axis"]) for e in graph.equations if e.op is LogSoftmax}
     hints = Hints()
     known: dict[Any, Any] = {}
@@ -68,11 +94,10 @@ def expand(graph: Graph) -> tuple[Graph, Hints]:
             return _softmax(hints, inputs[0], e.attributes["axis"])
         if e.op is Logsumexp:
             return _logsumexp(hints, inputs[0], **e.attributes)
+        if e.op is Add:
+            return _accumulated(replay, e, inputs)
         return _summed(hints, inputs[0], e.output.shape) if e.op is SumTo else None
 
-    for tidy in (drop_neutral, fold_constants, share):
-        graph = tidy(graph)
-    logarithms = {(e.inputs[0], e.attributes["axis"]) for e in graph.equations if e.op is LogSoftmax}
     return rewrite(graph, rule), hints
 
 
@@ -84,6 +109,51 @@ def _losses(replay: Replay, e: Equation, inputs: list[Any]) -> Any:
     logits, t = inputs
     log_y = LogSoftmax.apply(logits, axis=len(logits.shape) - 1)
     return -(log_y * t).sum(axis=-1) if len(t.shape) == len(logits.shape) else -Pick.apply(log_y, t)
+
+
+def _accumulated(replay: Replay, e: Equation, inputs: list[Any]) -> Any:
+    """A sum of arrays of which some are zero but for a part: one array, to whose parts they are added."""
+    dense: list[Any] = []
+    sparse: list[Any] = []
+    indices: list[Any] = []
+    for x in inputs:
+        made = replay.made(x, ScatterAdd, Accumulate)
+        if made is None or not dims.same_shape(x.shape, e.output.shape):
+            dense.append(x)
+            continue
+        given = replay.inputs(made)
+        if made.op is Accumulate and made.attributes["dense"]:
+            dense.append(given.pop(0))
+        sparse.extend(given)
+        indices.extend([made.attributes["index"]] if made.op is ScatterAdd else made.attributes["indices"])
+    if not indices or len(dense) == 2 == len(inputs) and not sparse:
+        return None
+    first = [sum(dense[1:], dense[0])] if dense else []
+    if first and not dims.same_shape(first[0].shape, e.output.shape):
+        return None
+    options = {"dense": bool(first), "indices": tuple(indices), "shape": e.output.shape}
+    return replay.tracer.record(Accumulate, [*first, *sparse], options)
+
+
+def _vectors(replay: Replay, e: Equation, inputs: list[Any]) -> Any:
+    """Products with vectors, which the library makes of matrices with one row or column."""
+    if e.op is not Matmul:
+        return None
+    a, b = inputs
+    row, column = _vector(replay, a, 0), _vector(replay, b, 1)
+    if row is not None and len(b.shape) == 2:
+        return Dot.apply(row, b if column is None else column).reshape(e.output.shape)
+    if column is not None:
+        return Dot.apply(a, column).reshape(e.output.shape)
+    left, right = _vector(replay, a, 1), _vector(replay, b, 0)
+    return Outer.apply(left, right) if left is not None and right is not None else None
+
+
+def _vector(replay: Replay, x: Any, axis: int) -> Any:
+    """The vector that a matrix of one row (axis 0) or column (axis 1) was made of; None if it was not made so."""
+    parts = replay.parts(x, Reshape)
+    fits = parts and len(x.shape) == 2 and len(parts[0].shape) == 1 and dims.same(x.shape[axis], 1)
+    return parts[0] if parts and fits else None
 
 
 def _log_softmax(known: dict[Any, Any], hints: Hints, x: Symbol, axis: int) -> Any:

@@ -1,4 +1,4 @@
-"""An equation of a graph as a NumPy expression, as somebody would write it: `h1.T @ d_a2`, `x[:, None]`, `p.sum(axis=0)`.
+"""An equation of a graph as a NumPy expression, as somebody would write it: `h1.T @ d_a2`, `x[:, None]`.
 
 Expressions are put together with brackets around every part and then written by Python's own `ast.unparse`, which
 leaves the brackets that are needed.
@@ -6,6 +6,7 @@ leaves the brackets that are needed.
 
 import ast
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,9 +25,10 @@ from chainrule.ops.op import Op
 from chainrule.ops.product import Matmul
 from chainrule.ops.reduction import Argmax, Cumsum, Max, Mean, Min, Sum
 from chainrule.ops.structure import BroadcastTo, Cast, Concatenate, Pad, Reshape, Transpose
-from chainrule.written.expansion import Pick
+from chainrule.written.expansion import Accumulate, Pick
 
-STATEMENTS = (ScatterAdd, DropoutMask)  # what takes two lines
+STATEMENTS = (ScatterAdd, Accumulate, DropoutMask)  # what takes several lines
+ROOT = re.compile(r"np\.sqrt\(([^()]*)\)")
 Text = Callable[[Any], str]  # of an operand: a name, or a whole expression if it is written in place
 
 
@@ -55,11 +57,24 @@ def statements(e: Equation, name: str, text: Text) -> list[str]:
             f"bits = np.random.Philox(key=np.array([{inputs[0]}, {use}], np.int64).view(np.uint64))",
             f"{name} = (np.random.Generator(bits).random({_shape(e.output.shape)}) >= {p}){kind} / {_plain(1 - p)}",
         ]
-    g, *arrays = inputs
-    index = _index(e.attributes["index"], arrays)
     kind = "" if e.output.dtype == np.float64 else f", np.{e.output.dtype}"
-    put = f"np.add.at({name}, {_alone(index)}, {g})" if arrays else f"{name}[{index}] = {g}"
-    return [f"{name} = np.zeros({_shape(e.output.shape)}{kind})", put]
+    zeros = f"np.zeros({_shape(e.output.shape)}{kind})"
+    if e.op is ScatterAdd:
+        return [f"{name} = {zeros}", _added(name, e.attributes["index"], inputs[0], inputs[1:], "=")]
+    lines = [f"{name} = {zeros}"]
+    if e.attributes["dense"]:
+        first = inputs.pop(0)
+        lines = [f"{name} = {first}.copy()" if first.isidentifier() else f"{name} = {first}"]
+    for index in e.attributes["indices"]:
+        count = index.count(ARRAY)
+        lines.append(_added(name, index, inputs[0], inputs[1 : 1 + count], "+="))
+        del inputs[: 1 + count]
+    return lines
+
+
+def _added(name: str, index: tuple[Any, ...], g: str, arrays: Sequence[str], sign: str) -> str:
+    place = _index(index, arrays)
+    return f"np.add.at({name}, {_alone(place)}, {g})" if arrays else f"{name}[{place}] {sign} {g}"
 
 
 def tidy(text: str) -> str:
@@ -89,7 +104,8 @@ def literal(array: np.ndarray[Any, Any]) -> str | None:
 def _number(e: Equation, x: Any) -> str:
     """A plain number beside arrays: whole floats as ints where the result is a float all the same."""
     if isinstance(x, Later):
-        return f"({x})"
+        root = ROOT.sub(r"(\1) ** 0.5", str(x))  # np.sqrt gives a number that would make float32 arrays float64
+        return f"({root})"
     if isinstance(x, float) and x.is_integer() and abs(x) < 1e6:
         floats = any(isinstance(v, Variable) and v.dtype.kind == "f" for v in e.inputs)
         x = int(x) if floats and issubclass(e.op, Elementwise) else x
@@ -97,9 +113,13 @@ def _number(e: Equation, x: Any) -> str:
 
 
 def _plain(x: Any) -> str:
-    if isinstance(x, float) and not math.isfinite(x):
+    """A number as it is written; a root of a whole number as that."""
+    if not isinstance(x, float):
+        return repr(x)
+    if not math.isfinite(x):
         return "np.nan" if math.isnan(x) else "np.inf" if x > 0 else "-np.inf"
-    return repr(x)
+    square = round(x * x) if 1 < x < 1e4 else 0
+    return f"{square} ** 0.5" if square**0.5 == x and not x.is_integer() else repr(x)
 
 
 def _shape(shape: dims.Shape) -> str:

@@ -12,13 +12,13 @@ from collections.abc import Iterable
 from chainrule.graph.graph import Equation, Graph, Variable
 from chainrule.ops.activation import Relu, Sigmoid, Softplus, Tanh
 from chainrule.ops.arithmetic import Add, Divide, Exp, Log, Maximum, Multiply, Negative, Power, Sqrt, Subtract, Where
-from chainrule.ops.families import Comparison
+from chainrule.ops.families import Comparison, Structural
 from chainrule.ops.indexing import Getitem, Onehot
 from chainrule.ops.op import Op
 from chainrule.ops.product import Matmul
 from chainrule.ops.reduction import Argmax, Cumsum, Max, Mean, Min, Sum
 from chainrule.ops.structure import BroadcastTo, Cast, Concatenate, Reshape, Transpose
-from chainrule.written.expansion import Hints
+from chainrule.written.expansion import Dot, Hints
 from chainrule.written.expressions import STATEMENTS
 
 AUTOMATIC = re.compile(r"v\d+(_\d+)*$")  # how the tracer names what nobody named
@@ -29,7 +29,7 @@ LINEAR = (Add, Subtract, Negative, Sum, Mean)  # what may stand around a product
 ACTIVATIONS = (Tanh, Sigmoid, Relu, Maximum, Softplus)
 NAMES: dict[type[Op], str] = {
     Exp: "e", Log: "log", Sqrt: "root", Sum: "total", Mean: "mean", Max: "top", Min: "least", Divide: "ratio",
-    Multiply: "product", Subtract: "diff", Add: "u", Power: "power", Where: "chosen", Concatenate: "joined",
+    Multiply: "product", Subtract: "diff", Add: "z", Power: "power", Where: "chosen", Concatenate: "joined",
     Getitem: "part", Cumsum: "running", Argmax: "best", Tanh: "h", Sigmoid: "h", Relu: "h", Maximum: "h",
     Reshape: "rows", Negative: "minus",
 }  # fmt: skip
@@ -94,7 +94,7 @@ class Lines:
         if source is not None and source in self.own and e.op not in (*LIGHT, BroadcastTo):
             return True
         consumer = self.consumer[v]
-        product = any(part.op is Matmul for part in self.tree(e))
+        product = any(part.op in (Matmul, Dot) for part in self.tree(e))
         return self.split and product and not (consumer.op in (*LIGHT, *LINEAR) or _by_number(consumer))
 
     def _is_small(self, e: Equation) -> bool:
@@ -142,14 +142,14 @@ class Names:
 
     def _of_gradient(self, v: Variable) -> str:
         source = self.lines.by_name.get(v.name.removeprefix("d_")) if v.name.startswith("d_") else None
-        if source in self.lines.graph.inputs and v in self.lines.graph.outputs:
-            return f"d{source.name}"  # type: ignore[union-attr]
-        name = self.of.get(source) if source is not None else None
+        if source is not None and source in self.lines.graph.inputs and v in self.lines.graph.outputs:
+            return f"d{source.name}"
+        name = self.of.get(source) if source else None
         return f"d_{name}" if name else "g"
 
     def _of_the_field(self, e: Equation) -> str:
-        products = [part for part in self.lines.tree(e) if part.op is Matmul]
-        linear = all(part.op in (Matmul, Add, *LIGHT) for part in self.lines.tree(e))
+        products = [part for part in self.lines.tree(e) if part.op in (Matmul, Dot)]
+        linear = all(part.op in (Matmul, Dot, Add, *LIGHT) for part in self.lines.tree(e))
         if products and linear:
             return f"a{self._number(products[0])}"
         if e.op in ACTIVATIONS and isinstance(e.inputs[0], Variable):
@@ -177,7 +177,8 @@ def note(lines: Lines, e: Equation) -> str:
         if part.output in lines.hints.notes:
             return lines.hints.notes[part.output]
     if e.rule:
-        return OPS[e.rule].rule if e.rule in OPS else ""
+        rule = OPS.get(e.rule)
+        return "" if rule is None or issubclass(rule, Structural) else rule.rule
     for part in lines.tree(e):
         if part.op is Maximum and part.inputs[1] == 0:
             return "relu"
