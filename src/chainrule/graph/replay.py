@@ -63,7 +63,7 @@ class Replay:
             inputs = [self.symbols[x] if isinstance(x, Variable) else x for x in e.inputs]
             before = len(tracer.equations)
             y = rule(self, e, inputs) if rule else None
-            if y is None or not (dims.same_shape(y.shape, e.output.shape) and y.dtype == e.output.dtype):
+            if not (isinstance(y, Symbol) and dims.same_shape(y.shape, e.output.shape) and y.dtype == e.output.dtype):
                 del tracer.equations[before:]
                 y = tracer.record(e.op, inputs, e.attributes)
             for new in tracer.equations[before:]:
