@@ -95,7 +95,7 @@ class Erf(Elementwise):
     """
 
     math = r"\operatorname{erf} {x}"
-    rule = "erf′ x = 2/√π e^(−x²)"
+    rule = "erf′ x = 2/√π exp(−x²)"
     reference = scalar.erf
     table = _taylor_of_erf()
 

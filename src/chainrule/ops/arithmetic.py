@@ -90,7 +90,7 @@ class Power(Elementwise):
 
     code = "{x} ** {p}"
     math = "{x}^{p}"
-    rule = "d(xᵖ) = p xᵖ⁻¹ dx + xᵖ ln x dp"
+    rule = "d(xᵖ) = p xᵖ⁻¹ dx"
     numpy = (np.power,)
     domain = (0.2, 2.0)
     reference = operator.pow

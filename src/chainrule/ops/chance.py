@@ -17,7 +17,7 @@ class DropoutMask(Structural):
     """
 
     no_gradient = True
-    math = r"\operatorname{{mask}}({key})"
+    math = r"\operatorname{mask}({key})"
     examples = (
         example(np.array(7), use=0, shape=(3, 4), p=0.5, dtype=np.dtype(float)),
         example(np.array(7), use=1, shape=(50,), p=0.2, dtype=np.dtype(float)),

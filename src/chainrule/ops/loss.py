@@ -145,7 +145,7 @@ class BinaryCrossEntropy(Elementwise):
 
     code = "np.maximum({z}, 0) - {z} * {t} + np.log1p(np.exp(-np.abs({z})))"
     longhand = "np.logaddexp(0, {z}) - {z} * {t}"
-    math = r"-{t} \ln \sigma({z}) - (1 - {t}) \ln(1 - \sigma({z}))"
+    math = r"-{t} \odot \ln \sigma({z}) - (1 - {t}) \odot \ln(1 - \sigma({z}))"
     rule = "cross-entropy of σ: σ(z) − t"
     domain = (0.05, 0.95)
 

@@ -52,7 +52,7 @@ class Transpose(Structural):
     """The axes in another order: axis i of the result is axis `order[i]` of x."""
 
     code = "np.transpose({x}, {order})"
-    math = "{x}^T"
+    math = r"{x}^\top"
     rule = "transpose: the gradient is transposed back"
     examples = (example((3, 4), order=(1, 0)), example((2, 3, 4), order=(2, 0, 1)), example((3,), order=(0,)))
 

@@ -1,0 +1,133 @@
+"""Formulas computed, so that what is printed can be compared with what the program does."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from chainrule.ops import dims
+from chainrule.written.formula import (
+    Big,
+    Call,
+    Cases,
+    Derivative,
+    Fence,
+    Formula,
+    Fraction,
+    Index,
+    Indexed,
+    Number,
+    Power,
+    Product,
+    Relation,
+    Reshaped,
+    Root,
+    Sum,
+    Symbol,
+    Transposed,
+)
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+
+def _softmax(x: Array) -> Array:
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return np.asarray(e / e.sum(axis=-1, keepdims=True))
+
+
+# What the functions mean that an op's `math` may use.
+FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+    "exp": np.exp, "tanh": np.tanh, "sin": np.sin, "cos": np.cos, "ln": np.log, "max": np.maximum, "min": np.minimum,
+    "sign": np.sign, "σ": lambda x: 1 / (1 + np.exp(-x)), "softmax": _softmax,
+}  # fmt: skip
+RELATIONS: Mapping[str, Callable[..., Any]] = {
+    "=": np.equal, "≠": np.not_equal, "<": np.less, "≤": np.less_equal, ">": np.greater, "≥": np.greater_equal
+}  # fmt: skip
+
+
+class Evaluation:
+    """Computes formulas. A value has one axis for each running index of the line, then those of the matrix itself."""
+
+    def __init__(self, values: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
+        self.values, self.sizes, self.letters = values, sizes, list(sizes)
+
+    def __call__(self, f: Formula) -> Array:
+        """The value of a formula."""
+        n = len(self.letters)
+        match f:
+            case Symbol() | Derivative():
+                return np.asarray(np.e if f.name == "e^" else self.values[f.name])[(None,) * n]
+            case Number():
+                return np.asarray(f.value)[(None,) * n]
+            case Index():
+                shape = [self.sizes[k] if k == f.letter else 1 for k in self.letters]
+                return np.arange(self.sizes[f.letter]).reshape(shape)
+            case Indexed():
+                return self._element(f)
+            case Big():
+                return self._big(f)
+            case Transposed():
+                return np.swapaxes(self(f.base), -1, -2)
+            case Reshaped():
+                shape = dims.evaluate(f.shape, self.values)
+                return self(f.inside).reshape((1,) * n + shape)
+            case Fence():
+                return np.abs(self(f.inside)) if f.bracket == "|" else self(f.inside) * 1
+            case _:
+                return self._together(f)
+
+    def _together(self, f: Formula) -> Array:
+        """What is computed from parts that are broadcast against each other."""
+        match f:
+            case Sum():
+                parts = self._aligned(*(x for _, x in f.terms))
+                return np.asarray(sum(sign * x for (sign, _), x in zip(f.terms, parts, strict=True)))
+            case Product():
+                first, *others = self._aligned(*f.factors)
+                for other in others:
+                    first = np.matmul(first, other) if f.kind == "matrix" else first * other
+                return first
+            case Fraction():
+                above, below = self._aligned(f.above, f.below)
+                return np.asarray(above / below)
+            case Power():
+                base, exponent = self._aligned(f.base, f.exponent)
+                return np.asarray(base**exponent)
+            case Root():
+                return np.sqrt(self(f.inside))
+            case Relation():
+                return np.asarray(RELATIONS[f.sign](*self._aligned(f.left, f.right)))
+            case Cases():
+                return np.where(*self._aligned(f.condition, f.yes, f.no))
+            case Call():
+                return self._call(f)
+        raise TypeError(f"{type(f).__name__} has no value")
+
+    def _call(self, f: Call) -> Array:
+        if f.compute is None:
+            return np.asarray(FUNCTIONS[f.function](*self._aligned(*f.arguments)))
+        n = len(self.letters)
+        arrays = [x.reshape(x.shape[n:]) for x in map(self, f.arguments)]  # the library's functions know matrices alone
+        return np.asarray(f.compute(self.values, *arrays))[(None,) * n]
+
+    def _aligned(self, *formulas: Formula) -> list[Array]:
+        """Their values, with axes of size 1 between the running indices and the matrix where one has fewer."""
+        values, n = [self(f) for f in formulas], len(self.letters)
+        most = max(v.ndim for v in values)
+        return [v.reshape(v.shape[:n] + (1,) * (most - v.ndim) + v.shape[n:]) for v in values]
+
+    def _big(self, f: Big) -> Array:
+        value = self(f.body)
+        for letter in f.indices:
+            axis = self.letters.index(letter)
+            shape = list(value.shape)
+            shape[axis] = self.sizes[letter]
+            ufunc = {"sum": np.add, "max": np.maximum, "min": np.minimum}[f.operator]
+            value = np.asarray(ufunc.reduce(np.broadcast_to(value, shape), axis=axis, keepdims=True))
+        return value
+
+    def _element(self, f: Indexed) -> Array:
+        n = len(self.letters)
+        base = self(f.base)
+        base = np.squeeze(base.reshape(base.shape[n:]))
+        return np.asarray(base[tuple(np.broadcast_arrays(*(self(i).astype(int) for i in f.indices)))])
