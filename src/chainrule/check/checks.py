@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from chainrule.check.asking import Binding, InputError, Question, bindings, name_of, split
+from chainrule.check.causes import explain, record
 from chainrule.check.comparison import Array, Point
 from chainrule.check.judge import Case, Judge
 from chainrule.check.patterns import known_numbers, near
 from chainrule.check.reading import Answer, Hand, is_float
+from chainrule.check.tape import Tape
 from chainrule.check.verdict import Cause, Finding, GradientError, Report
 from chainrule.engine import value_and_grad
 
@@ -179,6 +181,11 @@ class _Loss:
             total = total + (y * e if np.ndim(y) == 0 else (y * e).sum())
         return total
 
+    def traced(self, point: Point) -> tuple[Any, ...]:
+        """The outputs, for a recording."""
+        outputs, _ = split(self.question.ask(self.question.copies({**self.leaves, **point})), self.outputs)
+        return outputs
+
     def differs(self) -> Report | None:
         """A report if two calls do not give the same."""
         one, other = (float(np.real(self({}))) for _ in range(2))
@@ -238,6 +245,22 @@ class _Check:
         sizes = known_numbers(leaves, self.loss.values, answer.rate)
         case = Case(self.loss, point, answer.gradients, sizes, answer.lost, self.step, seed=self.seed)
         case.tolerance = _tolerance(answer.gradients, {n: leaves[n] for n in point}, self.tolerance)
+        tapes: list[Tape | None] = []  # recorded when it is first needed, that is when something is wrong
+
+        def exact() -> dict[str, Array] | None:
+            tapes.append(record(self.loss.traced, point, self.loss.cotangents, self.loss.traced(point)))
+            return tapes[0].gradients if tapes[0] else None
+
+        def explained(given: dict[str, Array], correct: dict[str, Array], wrong: list[str]) -> dict[str, Cause]:
+            if not tapes or tapes[0] is None:
+                return {}
+            rate = answer.rate or 1.0
+            updated = {n: point[n] - rate * g for n, g in given.items() if g.shape == point[n].shape}
+            targets = [np.asarray(x) for n, x in leaves.items() if n not in point and _is_target(x)]
+            tol = 10 * max(case.tolerance, 1e-7)
+            return explain(tapes[0], given, correct, wrong, updated if answer.update else {}, targets, tol)
+
+        case.exact, case.explain = exact, explained
         return case
 
     def _repeated(self, first: Answer, second: Answer) -> list[str] | Report:
@@ -323,6 +346,10 @@ def _cotangent(y: Any, rng: np.random.Generator, random: bool) -> Any:
     shape = np.shape(y)
     e = rng.normal(size=shape) if random and shape else rng.uniform(0.5, 1.5) if random else np.ones(shape)
     return np.asarray(e, dtype if dtype.kind == "f" else float)[()]
+
+
+def _is_target(x: Any) -> bool:
+    return isinstance(x, (np.ndarray, np.generic, int)) and np.asarray(x).dtype.kind in "fiub"
 
 
 def _double(x: Any) -> Any:

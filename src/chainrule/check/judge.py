@@ -72,6 +72,7 @@ class Judge:
         self.floor = FLOOR * (abs(self.arithmetic.value) + max([n for n in norms if np.isfinite(n)], default=0.0))
         self.trials: dict[str, list[Trial]] = {}
         self.tiny: list[str] = []
+        self.trusted = False  # whether another route's gradients agree with arithmetic
 
     def _norm(self, name: str) -> float:
         g = self.fitting[name]
@@ -143,13 +144,12 @@ class Judge:
     def _correct(self, names: list[str]) -> dict[str, Array]:
         """The correct gradients: by another route where arithmetic confirms it, else element by element."""
         exact = self.case.exact() or {}
-        found = {}
+        exact = {name: g for name, g in exact.items() if self._confirms(name, g)}
+        self.trusted = all(name in exact for name in names)
+        found = dict(exact)
         for name in names:
-            g = exact.get(name)
-            found[name] = g if g is not None and self._confirms(name, g) else self._by_elements(name)
-        for name, g in exact.items():
-            if name not in found and self._confirms(name, g):
-                found[name] = g
+            if name not in found:
+                found[name] = self._by_elements(name)
         return found
 
     def _confirms(self, name: str, g: Array) -> bool:
@@ -185,7 +185,7 @@ class Judge:
             found = cause_of(name, yours, correct[name], self.case.point[name], self.case.sizes, tol)
             if found is not None:
                 causes[name] = found
-        if not wrong:
+        if not wrong or not self.trusted:
             return causes
         deeper = self.case.explain(self.case.given, correct, wrong)
         return combined(causes, deeper)
@@ -238,11 +238,14 @@ def combined(simple: Mapping[str, Cause], deeper: Mapping[str, Cause]) -> dict[s
     found = {**deeper, **simple}
     for name, cause in simple.items():
         other = deeper.get(name)
-        if other is not None and (other.kind == cause.kind or cause.sentence.endswith("a constant factor.")):
+        if other is None:
+            continue
+        vague = cause.sentence.endswith("a constant factor.")
+        if vague or (cause.kind == "other loss" and other.kind in ("sign", "factor")):
+            found[name] = other
+        elif other.kind == cause.kind:
             line = f" ({other.line})" if other.line and other.line not in cause.sentence else ""
-            found[name] = (
-                other if other.kind != cause.kind else Cause(cause.kind, cause.sentence[:-1] + line + ".", other.line)
-            )
+            found[name] = Cause(cause.kind, cause.sentence[:-1] + line + ".", other.line)
     return found
 
 

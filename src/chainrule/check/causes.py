@@ -1,0 +1,151 @@
+"""Causes that the computation shows: the forward pass is recorded, and its backward pass is made wrong in one place
+after another until it gives the gradients in question.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from chainrule.check.comparison import Array
+from chainrule.check.mistakes import Mistakes
+from chainrule.check.mutants import RANKS, Mutant
+from chainrule.check.patterns import near
+from chainrule.check.tape import MAX_EQUATIONS, Tape, recorded
+from chainrule.check.verdict import Cause
+from chainrule.errors import ChainruleError
+
+WORK = 3e8  # how many numbers all mutants together may handle: under a second
+
+
+def record(
+    outputs: Callable[[dict[str, Any]], tuple[Any, ...]],
+    point: Mapping[str, Array],
+    cotangents: Sequence[Any],
+    expected: Sequence[Any],
+) -> Tape | None:
+    """The tape of a function of arrays, None if it cannot be recorded or does not compute the same then.
+
+    Parameters
+    ----------
+    outputs : callable
+        From a dict of arrays to a tuple of outputs.
+    point : dict of str to ndarray
+    cotangents, expected : sequence of arrays
+        The gradient by each output, and its value.
+    """
+    single = len(cotangents) == 1
+    graph = recorded((lambda p: outputs(p)[0]) if single else outputs, point)
+    if graph is None or len(graph.equations) > MAX_EQUATIONS or len(graph.outputs) != len(cotangents):
+        return None
+    for v, name in zip(graph.inputs, point, strict=True):
+        v.name = name  # an entry of a dict may have been renamed
+    try:
+        tape = Tape(graph, list(point.values()), cotangents)
+    except Exception:  # an op without a rule, or shapes that depend on values
+        return None
+    same = all(np.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in zip(tape.outputs, expected, strict=True))
+    return tape if same else None
+
+
+def explain(
+    tape: Tape,
+    given: Mapping[str, Array],
+    correct: Mapping[str, Array],
+    wrong: Sequence[str],
+    updated: dict[str, Array],
+    targets: list[Array],
+    tol: float,
+) -> dict[str, Cause]:
+    """The mistakes that give the gradients in question.
+
+    Parameters
+    ----------
+    tape : Tape
+    given, correct : dict of str to ndarray
+        The gradients in question, and the correct ones.
+    wrong : sequence of str
+        The inputs whose gradient is wrong.
+    updated : dict
+        Parameters after an update.
+    targets : list of ndarray
+        Arrays that the outputs may be compared with.
+    tol : float
+        The relative error up to which gradients count as equal.
+
+    Returns
+    -------
+    dict of str to Cause
+        For those of the wrong inputs that one mistake explains, without contradicting another input.
+    """
+    search = _Search(tape, given, correct, list(wrong), tol)
+    for mutant in Mistakes(tape, updated, targets).all():
+        if search.work > WORK or search.done(mutant):
+            break
+        search.look_at(mutant)
+    return search.causes()
+
+
+class _Search:
+    """Compares mutants with the gradients in question, and keeps the best."""
+
+    def __init__(
+        self, tape: Tape, given: Mapping[str, Array], correct: Mapping[str, Array], wrong: list[str], tol: float
+    ) -> None:
+        self.tape, self.wrong, self.tol = tape, wrong, tol
+        self.given = {name: np.asarray(g, float) for name, g in given.items()}
+        self.correct = {name: correct.get(name, tape.gradients[name]) for name in self.given}
+        self.work = 0.0
+        self.best: dict[str, tuple[int, int, Mutant]] = {}
+        self.weak: dict[str, Mutant] = {}
+
+    def done(self, mutant: Mutant) -> bool:
+        """Whether nothing simpler can come, because everything is explained by one simpler mistake."""
+        found = [self.best.get(name) for name in self.wrong]
+        return all(b is not None and -b[0] == len(self.wrong) and b[1] < RANKS.index(mutant.kind) for b in found)
+
+    def look_at(self, mutant: Mutant) -> None:
+        """Compute a mutant's gradients and see what they explain."""
+        self.work += self.tape.cost
+        try:
+            found = self.tape.changed(mutant.rules, mutant.joins)
+        except (ValueError, IndexError, TypeError, ChainruleError):  # shapes that do not fit: nobody's code does that
+            return
+        if mutant.scaled:
+            found = self._scaled(found)
+        changed, explained = [], []
+        for name in self.given:
+            g = found[name]
+            if not self._near(g, self.correct[name]):
+                changed.append(name)
+                if name in self.wrong and self._near(g, self.given[name]):
+                    explained.append(name)
+        if not explained:
+            return
+        if len(explained) < len(changed):  # it contradicts another input
+            for name in explained:
+                self.weak.setdefault(name, mutant)
+            return
+        key = (-len(explained), RANKS.index(mutant.kind))
+        for name in explained:
+            if name not in self.best or key < self.best[name][:2]:
+                self.best[name] = (*key, mutant)
+
+    def _near(self, a: Array, b: Array) -> bool:
+        if a.shape != b.shape:
+            a, b = (x.reshape([n for n in x.shape if n != 1]) for x in (a, b))
+        if not a.any() and not b.any():
+            return True
+        return near(a, b, self.tol)
+
+    def _scaled(self, found: dict[str, Array]) -> dict[str, Array]:
+        """The gradients times the factor that brings them nearest to those in question."""
+        pairs = [(found[n], self.given[n]) for n in self.wrong if found[n].shape == self.given[n].shape]
+        square = sum(float(np.vdot(a, a)) for a, _ in pairs)
+        factor = sum(float(np.vdot(a, b)) for a, b in pairs) / square if square else 1.0
+        return {name: g * factor for name, g in found.items()}
+
+    def causes(self) -> dict[str, Cause]:
+        """The best mistake for each wrong input."""
+        chosen = {name: self.best[name][2] if name in self.best else self.weak.get(name) for name in self.wrong}
+        return {name: Cause(m.kind, m.sentence, m.line) for name, m in chosen.items() if m is not None}

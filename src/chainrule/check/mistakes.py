@@ -1,0 +1,217 @@
+"""Mistakes that concern more than one operation: activations, contributions that are lost, values taken at another
+point, and the gradients of other losses.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from chainrule.check.comparison import Array
+from chainrule.check.forms import (
+    activation,
+    constant,
+    logits,
+    one_hot,
+    only,
+    other_losses,
+    replaced,
+    softmax_forms,
+    to,
+    without,
+)
+from chainrule.check.mutants import RANKS, Mutant
+from chainrule.check.slips import Slips
+from chainrule.check.tape import Join, Pairs, Part, Region, Rule, fit
+from chainrule.graph import Variable
+
+
+class Mistakes(Slips):
+    """All the mutants of a tape."""
+
+    def all(self) -> list[Mutant]:
+        """Every mutant, the simplest explanations first."""
+        makers = (
+            self._signs, self._factors, self._transposes, self._sums, self._activations, self._softmaxes,
+            self._contributions, self._windows, self._points, self._losses,
+        )  # fmt: skip
+        found = [mutant for maker in makers for mutant in maker()]
+        return sorted(found, key=lambda m: RANKS.index(m.kind))
+
+    def _activations(self) -> Iterator[Mutant]:
+        """Derivatives of element-wise functions that are left out, or taken at another point."""
+        groups: dict[Any, list[Region]] = {}
+        for r in self.regions:
+            groups.setdefault((r.line, tuple(self.tape.equations[i].op for i in r.equations)), []).append(r)
+        for group in groups.values():
+            forms = [list(self._forms(r)) for r in group]
+            for r, found in zip(group, forms, strict=True):
+                for kind, sentence, factor in found:
+                    yield Mutant(kind, sentence.replace("{line}", r.line), r.line, rules=replaced([(r, factor)]))
+            for same in zip(*forms, strict=False) if len(group) > 1 else ():
+                kind, sentence, _ = same[0]
+                rules = replaced([(r, factor) for r, (_, _, factor) in zip(group, same, strict=True)])
+                yield Mutant(kind, sentence.replace("{line}", group[0].line), group[0].line, rules=rules)
+
+    def _forms(self, r: Region) -> Iterator[tuple[str, str, Array | None]]:
+        """Wrong derivatives of an element-wise function; None stands for the mask of the gradient itself."""
+        u, v = self.tape.values[r.u], self.tape.values[r.v]
+        with np.errstate(all="ignore"):
+            name, forms = activation(u, v)
+            called = f"of {name} in" if name else "of"
+            yield "missing activation derivative", f"the derivative {called} {{line}} is missing.", np.ones(u.shape)
+            for kind, words, factor in forms:
+                yield kind, f"the derivative of {name} in {{line}} is taken as {words}.", factor
+            where = "the derivative " + called + " {line} is taken at its output, not at its input."
+            yield "wrong point", where, r.derivative(v)
+            if name == "ReLU":
+                yield (
+                    "wrong point",
+                    "the mask of the ReLU in {line} is taken from the gradient, not from its input.",
+                    None,
+                )
+            others = [w for w in self._alike(r.u) if w not in (r.u, r.v)]
+            for w in others[:6]:
+                yield (
+                    "wrong point",
+                    f"the derivative {called} {{line}} is taken at another point: at {self._called(w)}.",
+                    r.derivative(self.tape.values[w]),
+                )
+
+    def _softmaxes(self) -> Iterator[Mutant]:
+        tape = self.tape
+        for i, e in enumerate(tape.equations):
+            y = tape.values[e.output]
+            if e.op.name not in ("divide", "softmax", "exp") or not y.ndim or e.output not in tape.depends:
+                continue
+            for o, axis in logits(tape, e.output):
+                for kind, words, form in softmax_forms(y, axis):
+                    sentence = f"the derivative of the softmax in {e.origin} {words}."
+                    yield Mutant(kind, sentence, e.origin, rules={i: to(o, form)})
+
+    def _contributions(self) -> Iterator[Mutant]:
+        """Variables that are used several times, and not all of the contributions to their gradient."""
+        tape = self.tape
+        shared = {v: parts for v, parts in tape.parts.items() if len(parts) > 1}
+        for v, parts in shared.items():
+            few = parts if len(parts) <= 6 else [*parts[:2], *parts[-2:]]
+            for source, _ in few:
+                line = self._line(source)
+                sentence = f"{self._called(v)} is used {len(parts)} times, but only {line} contributes: = for +=."
+                yield Mutant("overwritten", sentence, line, joins={v: only({source})})
+            if len(parts) > 2:
+                for source, _ in few:
+                    line = self._line(source)
+                    sentence = f"the contribution of {line} to the gradient of {self._called(v)} is missing."
+                    yield Mutant("overwritten", sentence, line, joins={v: without({source})})
+        many = {v: parts for v, parts in shared.items() if v in self.leaves}
+        if len(many) > 1:
+            for k, which in ((-1, "last"), (0, "first")):
+                joins = {v: only({parts[k][0]}) for v, parts in many.items()}
+                line = self._line(next(iter(many.values()))[k][0])
+                sentence = f"parameters are used several times, but only the {which} contribution is kept: = for +=."
+                yield Mutant("overwritten", sentence, line, joins=joins)
+        yield from self._repeated(shared)
+
+    def _repeated(self, shared: dict[Variable, list[Part]]) -> Iterator[Mutant]:
+        """The same place of a loop forgotten in every round."""
+        groups: dict[Any, list[Variable]] = {}
+        for v in shared:
+            if v in self.tape.made:
+                groups.setdefault(self.tape.equations[self.tape.made[v]].origin, []).append(v)
+        for vs in groups.values():
+            lines = dict.fromkeys(self._line(source) for v in vs for source, _ in shared[v])
+            for line in lines if len(vs) > 1 else ():
+                gone = {v: {s for s, _ in shared[v] if self._line(s) == line} for v in vs}
+                joins = {v: without(gone[v]) for v in vs if 0 < len(gone[v]) < len(shared[v])}
+                sentence = f"the contribution of {line} to the gradient of {self._called(vs[0])} is missing."
+                yield Mutant("overwritten", sentence, line, joins=joins)
+
+    def _windows(self) -> Iterator[Mutant]:
+        """Parts of an array whose gradients overwrite each other where they overlap."""
+        tape = self.tape
+        for v, parts in tape.parts.items():
+            taken = [i for i, _ in parts if i < len(tape.equations) and tape.equations[i].op.name == "getitem"]
+            if len(taken) > 1:
+                line = self._line(taken[0])
+                sentence = f"the parts that {line} takes overlap, and their gradients overwrite each other: = for +=."
+                for order in (1, -1):
+                    yield Mutant("overwritten", sentence, line, joins={v: self._written(v, order)})
+        for i, e in enumerate(tape.equations):
+            if e.op.name == "getitem" and len(e.inputs) > 1 and e.output in tape.depends:
+                x = e.inputs[0]
+
+                def assigned(g: Array, e: Any = e, x: Variable = x) -> Pairs:
+                    rest = iter(tape.operands(e)[1:])
+                    index = tuple(next(rest) if isinstance(part, str) else part for part in e.attributes["index"])
+                    d = np.zeros(tape.values[x].shape)
+                    d[index] = g
+                    return [(x, d)]
+
+                sentence = (
+                    f"{e.origin} takes some elements several times, and their gradients overwrite each other: = for +=."
+                )
+                yield Mutant("overwritten", sentence, e.origin, rules={i: assigned})
+
+    def _written(self, v: Variable, order: int) -> Join:
+        """Contributions written one over the other, each where its part of the array was taken."""
+        tape = self.tape
+
+        def join(parts: list[Part]) -> Array:
+            total = np.zeros(tape.values[v].shape)
+            for i, d in parts[::order]:
+                e = tape.equations[i] if i < len(tape.equations) else None
+                if e is not None and e.op.name == "getitem":
+                    ones = tape.raw(i, np.ones(tape.values[e.output].shape))[0]
+                    total = np.where(ones != 0, d, total)
+                else:
+                    total = total + d
+            return total
+
+        return join
+
+    def _points(self) -> Iterator[Mutant]:
+        """Products and their kin whose rule uses another value than the forward pass did."""
+        tape = self.tape
+        for i, e in enumerate(tape.equations):
+            if e.output not in tape.depends or not e.op.vjp or e.op.no_gradient or len(e.inputs) > 3:
+                continue
+            saved = e.op.saved(e.inputs)
+            for p, x in enumerate(e.inputs):
+                if not saved[p] or not isinstance(x, Variable) or len(e.inputs) < 2:
+                    continue
+                for w in self._alike(x)[:6]:
+                    sentence = (
+                        f"the derivative of {e.origin} is taken with {self._called(w)} in place of {self._called(x)}."
+                    )
+                    yield Mutant("wrong point", sentence, e.origin, rules={i: self._with(i, p, tape.values[w])})
+                if x in self.leaves and x.name in self.updated:
+                    sentence = f"the derivative of {e.origin} is taken with {x.name} as it is after the update."
+                    yield Mutant("wrong point", sentence, e.origin, rules={i: self._with(i, p, self.updated[x.name])})
+
+    def _with(self, i: int, p: int, value: Array) -> Rule:
+        operands = self.tape.operands(self.tape.equations[i])
+        operands[p] = value
+        inputs = self.tape.equations[i].inputs
+
+        def rule(g: Array) -> Pairs:
+            found = zip(inputs, self.tape.raw(i, g, operands), strict=True)
+            return [(x, fit(d, self.tape.values[x].shape)) for x, d in found if d is not None]
+
+        return rule
+
+    def _losses(self) -> Iterator[Mutant]:
+        """The gradients of other losses by what this one is computed from."""
+        tape = self.tape
+        for v in list(tape.parts)[:40]:
+            y = tape.values[v]
+            for t in self.targets:
+                target = one_hot(t, y.shape)
+                if target is None or v in self.leaves or not y.ndim:
+                    continue
+                line = self._line(tape.made[v])
+                with np.errstate(all="ignore"):
+                    for name, g in other_losses(y, target):
+                        what = f"the gradients of {name} of what {line} computes"
+                        sentence = f"up to a factor, these are {what}, not of the loss that forward returns."
+                        yield Mutant("other loss", sentence, line, joins={v: constant(g)}, scaled=True)

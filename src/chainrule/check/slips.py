@@ -1,0 +1,134 @@
+"""Slips in the backward pass: signs, factors, transposes, and sums that undo broadcasting."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from chainrule.check.comparison import Array
+from chainrule.check.forms import Reduce, everything, mean, other_axis, row, unsummed, untransposed
+from chainrule.check.mutants import Mutant, Mutants
+from chainrule.check.tape import Pairs, Rule, variables
+from chainrule.check.verdict import number
+from chainrule.graph import Variable
+
+
+class Slips(Mutants):
+    """Mistakes in a single operation."""
+
+    def _signs(self) -> Iterator[Mutant]:
+        for p, which in ((0, "first"), (1, "second")):
+            sentence = f"the sign of the derivative by the {which} operand in {{line}} is wrong."
+            yield from self._each("sign", sentence, lambda i, p=p: self._operand(i, p, lambda _, d: -d))  # type: ignore[misc]
+
+    def _factors(self) -> Iterator[Mutant]:
+        tape = self.tape
+        for i, e in enumerate(tape.equations):
+            if e.output not in tape.depends or e.op.name not in ("mean", "sum", "power", "multiply", "divide"):
+                continue
+            for what, factor in self._forgotten(i):
+                line = e.origin
+                rule = self._operand(i, 0, lambda _, d, f=factor: d * f)  # type: ignore[misc]
+                rule = rule or self._operand(i, 1, lambda _, d, f=factor: d * f)  # type: ignore[misc]
+                if rule is not None:
+                    yield Mutant("factor", f"{what} in {line}.", line, rules={i: rule})
+        shared = {v for v, parts in tape.parts.items() if len(parts) > 1}
+        for factor, name in ((2.0, "a factor 2 is too much"), (0.5, "a factor 2 is missing")):
+
+            def scaled(i: int, factor: float = factor) -> Rule | None:
+                positions = [p for p, x in enumerate(tape.equations[i].inputs) if x in shared]
+                return self._operand(i, positions[0], lambda _, d: d * factor) if positions else None
+
+            yield from self._each("factor", f"{name} in the derivative of {{line}}.", scaled)
+
+    def _forgotten(self, i: int) -> Iterator[tuple[str, float]]:
+        """The factors that can be forgotten in an equation's rule, with what undoes them."""
+        e = self.tape.equations[i]
+        x = self.tape.operands(e)
+        if e.op.name in ("mean", "sum"):
+            count = x[0].size / max(self.tape.values[e.output].size, 1)
+            mean = e.op.name == "mean"
+            yield (
+                (f"1/{number(count)} of the mean is missing", count)
+                if mean
+                else ("the sum is taken as a mean", 1 / count)
+            )
+        elif e.op.name == "power" and np.ndim(x[1]) == 0 and x[1] and x[1] != 1:
+            yield f"the exponent {number(float(x[1]))} as a factor is missing", 1 / float(x[1])
+            yield f"the exponent {number(float(x[1]))} comes twice as a factor", float(x[1])
+        else:
+            for p, y in enumerate(x):
+                if np.size(y) == 1 and e.inputs[p] not in self.tape.depends and float(y) not in (0.0, 1.0):
+                    value = float(y)
+                    inverse = e.op.name == "divide"
+                    if not (inverse and p == 0):
+                        what = f"the division by {number(value)}" if inverse else f"the factor {number(value)}"
+                        yield f"{what} is missing", value if inverse else 1 / value
+
+    def _transposes(self) -> Iterator[Mutant]:
+        tape = self.tape
+        for i, e in enumerate(tape.equations):
+            if e.op.name != "matmul" or e.output not in tape.depends:
+                continue
+            a, b = tape.operands(e)
+            for p, which in ((0, "first"), (1, "second")):
+                for product in untransposed(a, b, p):
+                    rule = self._product(i, p, (a, b)[p].shape, product)
+                    if rule is not None:
+                        sentence = f"a transpose is missing in the derivative by the {which} factor in {e.origin}."
+                        yield Mutant("transpose", sentence, e.origin, rules={i: rule})
+
+    def _product(self, i: int, p: int, shape: tuple[int, ...], product: Callable[[Array], Array]) -> Rule | None:
+        """The rule of a matrix product with another product for one factor, where the shapes allow it."""
+        x = self.tape.equations[i].inputs[p]
+        g = np.zeros(self.tape.values[self.tape.equations[i].output].shape)
+        try:
+            found = product(g).shape
+        except ValueError:
+            return None
+        if x not in self.tape.depends or (found != shape and x not in self.leaves):
+            return None
+        return lambda g: [(y, product(g) if y is x else d) for y, d in self.tape.standard(i, g)]
+
+    def _sums(self) -> Iterator[Mutant]:
+        """Broadcasting that is undone wrongly, or not at all."""
+        kinds: list[tuple[str, str, Reduce]] = [
+            ("factor", "the mean is taken where {line} needs the sum over its copies.", mean),
+            ("missing sum", "the sum over what {line} broadcasts is missing.", unsummed),
+            ("missing sum", "only the first row is taken where {line} needs the sum over all.", row(0)),
+            ("missing sum", "only the last row is taken where {line} needs the sum over all.", row(-1)),
+        ]
+        for axis, keep in itertools.product(range(4), (False, True)):
+            sentence = "the sum runs over the wrong axis where {line} is broadcast."
+            kinds.append(("wrong axis", sentence, other_axis(axis, keep)))
+        kinds.append(("wrong axis", "the sum runs over all axes where {line} is broadcast.", everything))
+        for kind, sentence, reduce in kinds:
+            for p in (0, 1):
+
+                def change(i: int, p: int = p, reduce: Any = reduce) -> Rule | None:
+                    x = self.tape.equations[i].inputs[p] if p < len(self.tape.equations[i].inputs) else None
+                    if not isinstance(x, Variable) or not self.tape.equations[i].op.broadcasts:
+                        return None
+                    if self.tape.values[x].shape == self.tape.values[self.tape.equations[i].output].shape:
+                        return None
+                    leaf = x in self.leaves
+                    return self._operand(i, p, lambda d, s: None if d.shape == s.shape else reduce(d, s, leaf))
+
+                yield from self._each(kind, sentence, change)
+        yield from self._reductions()
+
+    def _reductions(self) -> Iterator[Mutant]:
+        """Reductions along an axis whose gradient is spread along another one."""
+        tape = self.tape
+        for i, e in enumerate(tape.equations):
+            if e.op.name != "max" or e.output not in tape.depends:
+                continue
+            shape = tape.values[next(iter(variables(e)))].shape
+
+            def spread(g: Array, e: Any = e, shape: tuple[int, ...] = shape) -> Pairs:
+                axis, keepdims = e.attributes["axis"], e.attributes["keepdims"]
+                return [(e.inputs[0], np.broadcast_to(g if keepdims else np.expand_dims(g, axis), shape))]
+
+            sentence = f"the gradient of the maximum in {e.origin} goes to all elements, not to the largest."
+            yield Mutant("wrong point", sentence, e.origin, rules={i: spread})

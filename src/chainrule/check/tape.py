@@ -1,0 +1,237 @@
+"""A recorded forward pass with all its values, and its backward pass, in which single rules can be replaced: so one can
+try which mistake gives the gradients that somebody has.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+
+from chainrule.check.comparison import Array
+from chainrule.graph import Equation, Graph, Symbol, Variable, trace
+from chainrule.graph.graph import live
+from chainrule.ops.families import Elementwise
+from chainrule.ops.op import OPS
+
+Pairs = list[tuple[Variable, Array]]
+Rule = Callable[[Array], Pairs]
+Part = tuple[int, Array]  # the equation that a contribution comes from, and the contribution
+Join = Callable[[list[Part]], Array]
+
+MAX_EQUATIONS = 3000
+
+
+def recorded(f: Callable[[dict[str, Any]], Any], point: Mapping[str, Array]) -> Graph | None:
+    """The graph of `f`, a function of a dict of arrays; None if it cannot be recorded.
+
+    Code that ends in `float(loss)` is recorded up to there.
+    """
+    try:
+        return trace(f, dict(point))
+    except Exception as error:  # whatever somebody's code does with something that is no array
+        symbol = _last_symbol(error)
+        if symbol is None or symbol.shape != ():
+            return None
+        try:
+            return symbol.tracer.finish([symbol], single=True)
+        except Exception:
+            return None
+
+
+def _last_symbol(error: Exception) -> Symbol | None:
+    """The Symbol whose number was asked for when tracing ended in this error."""
+    trail = error.__traceback__
+    while trail is not None and trail.tb_next is not None:
+        trail = trail.tb_next
+    found = trail.tb_frame.f_locals.get("self") if trail is not None else None
+    return found if isinstance(found, Symbol) else None
+
+
+class Tape:
+    """The values of a graph's variables, and its gradients.
+
+    Parameters
+    ----------
+    graph : Graph
+        Its inputs are those whose gradients are wanted.
+    point : sequence of ndarray
+        One for each input.
+    cotangents : sequence of ndarray
+        One for each output: the gradient by it.
+    """
+
+    def __init__(self, graph: Graph, point: Sequence[Array], cotangents: Sequence[Any]) -> None:
+        self.graph = graph
+        self.equations = live(graph.equations, graph.outputs)
+        self.values: dict[Variable, Array] = dict(zip(graph.inputs, point, strict=True))
+        self.values.update(graph.constants)
+        self.made: dict[Variable, int] = {}
+        self.depends: set[Variable] = set(graph.inputs)
+        with np.errstate(all="ignore"):
+            for i, e in enumerate(self.equations):
+                self.values[e.output] = np.asarray(e.op.forward(*self.operands(e), **e.attributes))
+                self.made[e.output] = i
+                if not e.op.no_gradient and self.depends.intersection(variables(e)):
+                    self.depends.add(e.output)
+            self.seeds: dict[Variable, list[Part]] = {}
+            for v, e in zip(graph.outputs, cotangents, strict=True):
+                seed = np.broadcast_to(np.asarray(e, float), self.values[v].shape)
+                self.seeds.setdefault(v, []).append((len(self.equations), seed))
+            self.parts = self._pull(len(self.equations), dict(self.seeds), {}, {})
+        self.gradients = self._gathered(self.parts, {})
+
+    def operands(self, e: Equation) -> list[Any]:
+        """The values of an equation's inputs."""
+        return [self.values[x] if isinstance(x, Variable) else x for x in e.inputs]
+
+    @property
+    def outputs(self) -> tuple[Array, ...]:
+        """The values of the outputs."""
+        return tuple(self.values[v] for v in self.graph.outputs)
+
+    @property
+    def cost(self) -> float:
+        """About how many numbers one backward pass handles."""
+        total = 1.0
+        for e in self.equations:
+            sizes = [np.size(x) for x in self.operands(e)]
+            total += sum(sizes) + (sizes[0] * self.values[e.output].shape[-1] / 4 if e.op.name == "matmul" else 0)
+        return total
+
+    def changed(self, rules: Mapping[int, Rule], joins: Mapping[Variable, Join]) -> dict[str, Array]:
+        """The gradients by the inputs' names if some equations had other rules, or some variables' contributions were
+        put together in another way. What comes before the first change in the backward pass is not computed again.
+        """
+        start = max([*rules, *(self.made.get(v, -1) for v in joins)], default=-1)
+        parts = {v: [p for p in ps if p[0] > start] for v, ps in self.parts.items()}
+        with np.errstate(all="ignore"):
+            return self._gathered(self._pull(start + 1, parts, rules, joins), joins)
+
+    def _pull(
+        self,
+        stop: int,
+        parts: dict[Variable, list[Part]],
+        rules: Mapping[int, Rule],
+        joins: Mapping[Variable, Join],
+    ) -> dict[Variable, list[Part]]:
+        for i in range(stop - 1, -1, -1):
+            e = self.equations[i]
+            if not parts.get(e.output) or e.output not in self.depends or e.op.no_gradient:
+                continue
+            g = self._joined(e.output, parts[e.output], joins)
+            for x, d in rules[i](g) if i in rules else self.standard(i, g):
+                parts.setdefault(x, []).append((i, d))
+        return parts
+
+    def _joined(self, v: Variable, parts: list[Part], joins: Mapping[Variable, Join]) -> Array:
+        if v in joins:
+            return joins[v](parts)
+        total = parts[0][1]
+        for _, d in parts[1:]:
+            total = total + d
+        return total
+
+    def _gathered(self, parts: Mapping[Variable, list[Part]], joins: Mapping[Variable, Join]) -> dict[str, Array]:
+        return {
+            v.name: self._joined(v, parts[v], joins) if parts.get(v) else np.zeros(self.values[v].shape)
+            for v in self.graph.inputs
+        }
+
+    def standard(self, i: int, g: Array) -> Pairs:
+        """What the equation's rule gives, with broadcasting undone."""
+        e = self.equations[i]
+        pairs = []
+        for x, d in zip(e.inputs, self.raw(i, g), strict=True):
+            if d is not None:
+                pairs.append((x, fit(d, self.values[x].shape)))
+        return pairs
+
+    def raw(self, i: int, g: Array, operands: Sequence[Any] | None = None, output: Array | None = None) -> list[Any]:
+        """What the equation's rule gives for each input, None where it is not needed; perhaps from other values."""
+        e = self.equations[i]
+        given = self.operands(e) if operands is None else operands
+        assert e.op.vjp is not None
+        pulled = e.op.vjp(g, self.values[e.output] if output is None else output, *given, **e.attributes)
+        pulled = pulled if type(pulled) is tuple else (pulled,)
+        found: list[Any] = []
+        for x, d in zip(e.inputs, pulled, strict=True):
+            if not isinstance(x, Variable) or x not in self.depends or d is None:
+                found.append(None)
+            else:
+                found.append(np.asarray(d() if type(d) is FunctionType else d))
+        return found
+
+
+@dataclass(frozen=True)
+class Region:
+    """An element-wise function in a tape, from the variable `u` to the variable `v`, made of some equations."""
+
+    tape: Tape
+    u: Variable
+    v: Variable
+    equations: tuple[int, ...]
+
+    @property
+    def line(self) -> str:
+        """The line that computes `v`."""
+        return self.tape.equations[self.equations[-1]].origin
+
+    def derivative(self, at: Array | None = None) -> Array:
+        """dv/du, element by element, perhaps at another point."""
+        tape, values = self.tape, dict(self.tape.values)
+        if at is not None:
+            values[self.u] = at
+            for i in self.equations:
+                e = tape.equations[i]
+                values[e.output] = np.asarray(
+                    e.op.forward(*(values[x] if isinstance(x, Variable) else x for x in e.inputs), **e.attributes)
+                )
+        total: dict[Variable, Array] = {self.v: np.ones(values[self.v].shape)}
+        for i in reversed(self.equations):
+            e = tape.equations[i]
+            if e.output in total:
+                given = [values[x] if isinstance(x, Variable) else x for x in e.inputs]
+                for x, d in zip(e.inputs, tape.raw(i, total[e.output], given, values[e.output]), strict=True):
+                    if d is not None:
+                        total[x] = total[x] + d if x in total else d
+        return total.get(self.u, np.zeros(values[self.u].shape))
+
+
+def regions(tape: Tape, depth: int = 12) -> list[Region]:
+    """All element-wise functions of one variable in a tape, such as the four equations of a sigmoid."""
+    found = []
+    for e in tape.equations:
+        if e.output not in tape.depends:
+            continue
+        inside: list[int] = []
+        frontier = {e.output}
+        for _ in range(depth):
+            last = max(frontier, key=lambda v: tape.made.get(v, -1))
+            i = tape.made.get(last)
+            if i is None or not _same_shape(tape, i):
+                break
+            inside.append(i)
+            frontier = (frontier - {last}) | (tape.depends & set(variables(tape.equations[i])))
+            if len(frontier) == 1:
+                found.append(Region(tape, next(iter(frontier)), e.output, tuple(sorted(inside))))
+    return found
+
+
+def _same_shape(tape: Tape, i: int) -> bool:
+    """Whether an equation is element-wise, and what it derives by has the shape of its result."""
+    e = tape.equations[i]
+    if not issubclass(e.op, Elementwise) or e.op.no_gradient:
+        return False
+    return all(tape.values[x].shape == tape.values[e.output].shape for x in variables(e) if x in tape.depends)
+
+
+def variables(e: Equation) -> Iterable[Variable]:
+    """The variables among an equation's inputs."""
+    return (x for x in e.inputs if isinstance(x, Variable))
+
+
+def fit(d: Array, shape: tuple[int, ...]) -> Array:
+    """A gradient summed to the shape of its input."""
+    return d if d.shape == shape else np.asarray(OPS["sum_to"].forward(d, shape=shape))
