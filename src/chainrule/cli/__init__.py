@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from chainrule import __version__
-from chainrule.cli import data, failure, reproduce
+from chainrule.cli import data, failure, longhand, reproduce
 
 # Plain help and plain errors: one sentence after "Error:", the same for a mistyped option and a damaged file.
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(reproduce.reproduce)
+app.command()(longhand.longhand)
 app.add_typer(data.app, name="data")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chainrule.graph.graph import Equation, Graph, Variable
-from chainrule.graph.tracing import Symbol, Tracer
+from chainrule.graph.tracing import AUTOMATIC, Symbol, Tracer
 from chainrule.ops import dims
 from chainrule.ops.op import Op
 
@@ -70,9 +70,16 @@ class Replay:
                 new.origin, new.rule = e.origin, e.rule
                 self._made[new.output] = new
             self.symbols[e.output] = y
-            if before < len(tracer.equations) and y.variable is tracer.equations[-1].output:
-                tracer.rename(y.variable, e.output.name)
+            self._keep_name(e, y.variable, new=before < len(tracer.equations))
         return self.symbols
+
+    def _keep_name(self, e: Equation, y: Variable, new: bool) -> None:
+        """Give what stands for a value the value's name, unless it has one that says more."""
+        made = self._made.get(y)
+        if new and y is self.tracer.equations[-1].output:
+            self.tracer.rename(y, e.output.name)
+        elif made is not None and made.rule == e.rule and AUTOMATIC.match(y.name) and not AUTOMATIC.match(e.output.name):
+            self.tracer.rename(y, e.output.name)
 
 
 Rule = Callable[[Replay, Equation, list[Any]], Symbol | None]

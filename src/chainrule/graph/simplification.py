@@ -91,10 +91,9 @@ def drop_neutral(graph: Graph) -> Graph:
 
     def rule(replay: Replay, e: Equation, inputs: list[Any]) -> Any:
         whole = e.op is Getitem and all(part == slice(None) for part in e.attributes["index"])
-        if whole or e.op in (Reshape, BroadcastTo, SumTo, Cast, Transpose):
-            if (same := _same_numbers(replay, e, inputs[0])) is not None:
-                return same
-        return NEUTRAL[e.op](replay, e, *inputs) if e.op in NEUTRAL else None
+        arranges = whole or e.op in (Reshape, BroadcastTo, SumTo, Cast, Transpose)
+        same = _same_numbers(replay, e, inputs[0]) if arranges else None
+        return NEUTRAL[e.op](replay, e, *inputs) if same is None and e.op in NEUTRAL else same
 
     return rewrite(graph, rule)
 
@@ -183,9 +182,9 @@ def _same_numbers(replay: Replay, e: Equation, x: Any) -> Any:
         return x
     if e.op is not Reshape:
         return None
-    if source := replay.parts(x, Reshape, BroadcastTo):
-        if dims.same(dims.size_of(source[0].shape), dims.size_of(x.shape)):
-            return source[0].reshape(e.output.shape)
+    source = replay.parts(x, Reshape, BroadcastTo)
+    if source and dims.same(dims.size_of(source[0].shape), dims.size_of(x.shape)):
+        return source[0].reshape(e.output.shape)
     return _reshaped_before(replay, e, x)
 
 
@@ -256,7 +255,7 @@ def _multiply(replay: Replay, e: Equation, a: Any, b: Any) -> Any:
         if number and (inner := replay.parts(other, Divide)):
             divisor = replay.number(inner[1])
             if divisor and divisor % number == 0:
-                return inner[0] / (divisor / number)
+                return inner[0] / int(divisor / number)
         if number is not None and (part := _share_of_one(replay, other)):
             return replay.tracer.constant(np.asarray(number * part[0], e.output.dtype)) / part[1]
         if (part := _share_of_one(replay, x)) and isinstance(other, Symbol):

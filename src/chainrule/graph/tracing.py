@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from chainrule.ops.dims import Dim, Later, Shape, Size, same, show
 from chainrule.ops.op import Op, Value, operands
 from chainrule.ops.value import NumpyValue
 
+AUTOMATIC = re.compile(r"v\d+(_\d+)*$")  # the names of values that nobody has named
 LEVELS = itertools.count(1)  # each tracing or differentiation records on a level of its own, later ones on higher ones
 
 

@@ -86,6 +86,9 @@ class Report:
         `rows(results, quick)` compares: `results[name]` has one result a seed, in the order of the seeds.
     figures : callable
         `figures(results, folder)` draws into the folder; file names begin with the report's name.
+    network : callable
+        `network()` gives its main network, untrained, in a Trainer, and a small batch of inputs and targets of the right
+        shapes: for looking at its longhand, and for checking its derivatives.
     """
 
     name: str
@@ -93,6 +96,7 @@ class Report:
     experiments: Callable[[bool], Sequence[Experiment]]
     rows: Callable[[Results, bool], Iterable[Row]]
     figures: Callable[[Results, Path], object]
+    network: Callable[[], tuple[Any, Any, Any]]
 
     def jobs(self, quick: bool) -> list[Job]:
         """The jobs of all experiments."""

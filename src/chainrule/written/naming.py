@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from chainrule.graph.graph import Equation, Graph, Variable
+from chainrule.graph.tracing import AUTOMATIC
 from chainrule.ops.activation import Relu, Sigmoid, Softplus, Tanh
 from chainrule.ops.arithmetic import Add, Divide, Exp, Log, Maximum, Multiply, Negative, Power, Sqrt, Subtract, Where
 from chainrule.ops.families import Comparison, Structural
@@ -17,11 +18,10 @@ from chainrule.ops.indexing import Getitem, Onehot
 from chainrule.ops.op import Op
 from chainrule.ops.product import Matmul
 from chainrule.ops.reduction import Argmax, Cumsum, Max, Mean, Min, Sum
-from chainrule.ops.structure import BroadcastTo, Cast, Concatenate, Reshape, Transpose
+from chainrule.ops.structure import BroadcastTo, Cast, Concatenate, Pad, Reshape, Transpose
 from chainrule.written.expansion import Dot, Hints
 from chainrule.written.expressions import STATEMENTS
 
-AUTOMATIC = re.compile(r"v\d+(_\d+)*$")  # how the tracer names what nobody named
 LONGEST = 6  # ops in one expression
 SEVERAL = 3  # how often something small is written in place
 LIGHT = (Transpose, Reshape, Cast, Getitem, Onehot)  # read as part of a name: W.T, x[:, None]
@@ -31,7 +31,7 @@ NAMES: dict[type[Op], str] = {
     Exp: "e", Log: "log", Sqrt: "root", Sum: "total", Mean: "mean", Max: "top", Min: "least", Divide: "ratio",
     Multiply: "product", Subtract: "diff", Add: "z", Power: "power", Where: "chosen", Concatenate: "joined",
     Getitem: "part", Cumsum: "running", Argmax: "best", Tanh: "h", Sigmoid: "h", Relu: "h", Maximum: "h",
-    Reshape: "rows", Negative: "minus",
+    Reshape: "rows", Negative: "minus", Pad: "padded",
 }  # fmt: skip
 
 
@@ -149,7 +149,7 @@ class Names:
 
     def _of_the_field(self, e: Equation) -> str:
         products = [part for part in self.lines.tree(e) if part.op in (Matmul, Dot)]
-        linear = all(part.op in (Matmul, Dot, Add, *LIGHT) for part in self.lines.tree(e))
+        linear = all(part.op in (Matmul, Dot, Add, *LIGHT) or _by_number(part) for part in self.lines.tree(e))
         if products and linear:
             return f"a{self._number(products[0])}"
         if e.op in ACTIVATIONS and isinstance(e.inputs[0], Variable):

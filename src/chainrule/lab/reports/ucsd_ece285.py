@@ -355,4 +355,11 @@ def figures(results: Results, folder: Path) -> None:
         curves(folder / f"ucsd-ece285-{name.replace(' ', '-')}", title, counts[name], panels)
 
 
-REPORT = Report("ucsd-ece285", "a shallow network on MNIST, full batch and minibatches", experiments, rows, figures)
+def network() -> tuple[Any, Any, Any]:
+    """The network of 2.9 to 2.11 and five images' worth of zeros."""
+    return _trainer(0), np.zeros((5, INPUTS), np.float32), np.arange(5)
+
+
+REPORT = Report(
+    "ucsd-ece285", "a shallow network on MNIST, full batch and minibatches", experiments, rows, figures, network
+)

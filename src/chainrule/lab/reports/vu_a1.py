@@ -175,5 +175,10 @@ def _differences(
 
 
 REPORT = Report(
-    "vu-a1", "networks trained one sample at a time, their derivatives", experiments, rows, vu_a1_results.figures
+    "vu-a1",
+    "networks trained one sample at a time, their derivatives",
+    experiments,
+    rows,
+    vu_a1_results.figures,
+    vu_a1_training.small_network,
 )

@@ -83,6 +83,23 @@ def scores(x: Array, parameters: Sequence[Array], t: Array) -> dict[str, float]:
     return {"loss": float(cr.cross_entropy(logits, t)), "accuracy": float((logits.argmax(axis=1) == t).mean())}
 
 
+def small_network() -> tuple[Any, Any, Any]:
+    """The network of 1.5 with its weights, as layers, and five points."""
+    import chainrule as cr
+    from chainrule import nn, optim
+
+    def given(values: Any) -> Any:
+        return lambda shape, rng: np.array(values)
+
+    model = nn.Sequential(
+        nn.Linear(2, 3, weight_init=given(W), bias_init=nn.init.zeros, dtype=np.float64),
+        nn.Sigmoid(),
+        nn.Linear(3, 2, weight_init=given(V), bias_init=nn.init.zeros, dtype=np.float64),
+    )
+    trainer = cr.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=LR))
+    return trainer, np.zeros((5, 2)), np.arange(5) % 2
+
+
 # The small network on made data: 1.5 to 1.8.
 
 

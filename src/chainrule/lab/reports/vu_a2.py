@@ -197,4 +197,14 @@ def figures(results: Results, folder: Path) -> None:
         curves(folder / f"vu-a2-{stem}", f"3.5: {stem} on the synthetic data", "epochs", panels)
 
 
-REPORT = Report("vu-a2", "an engine with tensor and op nodes, and networks on it", experiments, rows, figures)
+def network() -> tuple[Any, Any, Any]:
+    """2-8-2 with sigmoid units, and five points."""
+    import chainrule as cr
+    from chainrule import nn, optim
+
+    model = _network("sigmoid", (8,), 0)
+    trainer = cr.Trainer(model, nn.CrossEntropyLoss("sum"), optim.SGD(model.parameters(), lr=LR))
+    return trainer, np.zeros((5, 2), np.float32), np.arange(5) % 2
+
+
+REPORT = Report("vu-a2", "an engine with tensor and op nodes, and networks on it", experiments, rows, figures, network)
