@@ -8,6 +8,7 @@ import ast
 import math
 import re
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,15 @@ def expression(e: Equation, text: Text) -> str:
             "function with NumPy's own."
         )
     names = e.op.forward.__code__.co_varnames
-    return tidy(template.format_map(dict(zip(names, inputs, strict=False))))
+    code = template.format_map(dict(zip(names, inputs, strict=False)))
+    return tidy(f"({code}).astype(np.{e.output.dtype})" if _widens(e) else code)
+
+
+def _widens(e: Equation) -> bool:
+    """Whether NumPy would make float64 of it, as it does of a mask beside a number, where float32 is meant."""
+    if e.output.dtype.kind != "f" or e.output.dtype == np.float64 or not e.output.shape:
+        return False
+    return not any(isinstance(x, Variable) and x.shape and x.dtype == e.output.dtype for x in e.inputs)
 
 
 def statements(e: Equation, name: str, text: Text) -> list[str]:
@@ -64,7 +73,7 @@ def statements(e: Equation, name: str, text: Text) -> list[str]:
     lines = [f"{name} = {zeros}"]
     if e.attributes["dense"]:
         first = inputs.pop(0)
-        lines = [f"{name} = {first}.copy()" if first.isidentifier() else f"{name} = {first}"]
+        lines = [f"{name} = {first}" if _is_new(first) else f"{name} = {tidy(f'({first}).copy()')}"]
     for index in e.attributes["indices"]:
         count = index.count(ARRAY)
         lines.append(_added(name, index, inputs[0], inputs[1 : 1 + count], "+="))
@@ -75,6 +84,14 @@ def statements(e: Equation, name: str, text: Text) -> list[str]:
 def _added(name: str, index: tuple[Any, ...], g: str, arrays: Sequence[str], sign: str) -> str:
     place = _index(index, arrays)
     return f"np.add.at({name}, {_alone(place)}, {g})" if arrays else f"{name}[{place}] {sign} {g}"
+
+
+def _is_new(text: str) -> bool:
+    """Whether an expression makes an array, into which one may write: not a name, a transpose, a slice or a reshape."""
+    node = ast.parse(text, mode="eval").body
+    if isinstance(node, ast.Call):
+        return getattr(node.func, "attr", "") not in ("reshape", "transpose", "broadcast_to")
+    return not isinstance(node, (ast.Name, ast.Attribute, ast.Subscript))
 
 
 def tidy(text: str) -> str:
@@ -89,9 +106,9 @@ def literal(array: np.ndarray[Any, Any]) -> str | None:
     kind = "" if array.dtype in (np.float64, np.int64) else f", dtype=np.{array.dtype}"
     if array.ndim == 1 and array.dtype == np.int64 and np.array_equal(array, np.arange(len(array))):
         return f"np.arange({len(array)})"
-    if array.ndim == 2 and array.dtype == float and np.array_equal(array, np.eye(*array.shape)):
-        return f"np.eye({array.shape[0]})" if array.shape[0] == array.shape[1] else f"np.eye{array.shape}"
-    if array.size and array.dtype.kind == "f" and (array == array.flat[0]).all() and array.size > 4:
+    if array.ndim == 2 and array.shape[0] == array.shape[1] > 1 and (matrix := _square(array, kind)):
+        return matrix
+    if array.size and array.dtype.kind == "f" and (array == array.flat[0]).all() and array.size > 3:
         value = array.flat[0].item()
         name = {0.0: "np.zeros", 1.0: "np.ones"}.get(value)
         shape = _shape(array.shape)
@@ -99,6 +116,30 @@ def literal(array: np.ndarray[Any, Any]) -> str | None:
     if array.size > 24:
         return None
     return f"np.array({array.tolist()}{kind})"
+
+
+def _square(array: np.ndarray[Any, Any], kind: str) -> str | None:
+    """A square matrix made of the unit matrix, or of ones above or below a diagonal; None if it is another."""
+    n = len(array)
+    if array.dtype.kind == "f":
+        within, beside = array[0, 0], array[0, 1]
+        if not np.array_equal(array, np.where(np.eye(n, dtype=bool), within, beside)) or within == beside:
+            return None
+        if not np.array_equal(array, beside + (within - beside) * np.eye(n, dtype=array.dtype)):
+            return None
+        factor = "" if abs(within - beside) == 1 else f"{_whole(abs(within - beside).item())} * "
+        sign = "-" if within < beside else ""
+        eye = f"{factor}np.eye({n}{kind})"
+        return f"{sign}{eye}" if beside == 0 else f"{_whole(beside.item())} {sign or '+'} {eye}"
+    for k in range(-1, 2) if array.dtype.kind == "b" else ():
+        for name in ("tril", "triu"):
+            if np.array_equal(array, getattr(np, name)(np.ones((n, n), bool), k)):
+                return f"np.{name}(np.ones(({n}, {n}), bool){f', {k}' if k else ''})"
+    return None
+
+
+def _whole(x: float) -> str:
+    return str(int(x)) if x.is_integer() else _plain(x)
 
 
 def _number(e: Equation, x: Any) -> str:
@@ -118,6 +159,9 @@ def _plain(x: Any) -> str:
         return repr(x)
     if not math.isfinite(x):
         return "np.nan" if math.isnan(x) else "np.inf" if x > 0 else "-np.inf"
+    third = Fraction(x).limit_denominator(12)
+    if third.denominator not in (1, 2, 4, 5, 8, 10) and third.numerator / third.denominator == x:
+        return f"{third.numerator} / {third.denominator}"
     square = round(x * x) if 1 < x < 1e4 else 0
     return f"{square} ** 0.5" if square**0.5 == x and not x.is_integer() else repr(x)
 
@@ -211,7 +255,12 @@ def _getitem(e: Equation, x: str, *arrays: str) -> str:
 
 
 def _broadcast_to(e: Equation, x: str) -> str:
-    return f"np.broadcast_to({x}, {dims.show(e.output.shape)})"
+    if e.inputs[0].shape != ():
+        return f"np.broadcast_to({x}, {dims.show(e.output.shape)})"
+    kind = "" if e.output.dtype == np.float64 else f", np.{e.output.dtype}"
+    shape, number = _shape(e.output.shape), x.strip("()")
+    name = {"0.0": "np.zeros", "1.0": "np.ones"}.get(number)
+    return f"{name}({shape}{kind})" if name else f"np.full({shape}, {x}{kind})"
 
 
 def _concatenate(e: Equation, *xs: str) -> str:
