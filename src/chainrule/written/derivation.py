@@ -3,24 +3,26 @@ computed, as it is printed, and compared: with the program, and, where it is a g
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from chainrule.errors import DerivativeError
 from chainrule.graph.graph import Equation, Graph, Variable
-from chainrule.ops.activation import Sigmoid
 from chainrule.ops.loss import BinaryCrossEntropy, CrossEntropy, Softmax
 from chainrule.ops.op import OPS
 from chainrule.ops.product import Matmul
 from chainrule.ops.structure import BroadcastTo, Cast, Reshape, SumTo, Transpose
 from chainrule.written import page
-from chainrule.written.expansion import Hints
-from chainrule.written.formula import Call, Derivative, Formula, Number, Symbol
-from chainrule.written.latex import symbol, write, write_words
-from chainrule.written.mathematics import Applied, Formulas, NeedsIndicesError
-from chainrule.written.naming import Lines, Names, note
+from chainrule.written.elements import NeedsIndicesError, opaque
+from chainrule.written.formula import Call, Formula, Number
+from chainrule.written.latex import write, write_words
+from chainrule.written.mathematics import Formulas
+from chainrule.written.naming import note
+from chainrule.written.notation import Notation, with_probabilities
 from chainrule.written.trial import Trial
 
+ARRANGING = {op.name for op in (Reshape, BroadcastTo, Cast, Transpose)}  # rules that go without saying
+SHORT = 8  # elements of a constant that is written out
 FORWARD = {Softmax: "softmax", CrossEntropy: "cross-entropy", BinaryCrossEntropy: "binary cross-entropy"}
 
 
@@ -33,7 +35,6 @@ class Line:
     right: Formula
     rule: str
     backward: bool
-    sizes: Mapping[str, Any]  # the running indices, and how far they run
 
 
 class Derivation:
@@ -53,81 +54,64 @@ class Derivation:
     """
 
     def __init__(self, graph: Graph, values: Mapping[str, Any] | None = None) -> None:
-        self.graph = _with_named_outputs(graph)
-        self.lines_of = _lines(self.graph)
+        self.graph = with_probabilities(graph)
         self.trial = Trial(self.graph, values or {})
+        self.notation = Notation(self.graph, self.trial)
+        self.own = self.notation.lines.own
         while True:
-            self._name()
+            self.symbols = self.notation.symbols()
             try:
-                self.lines = [self._line(e) for e in self.graph.equations if e.output in self.lines_of.own]
+                self.lines = [self._line(e) for e in self.graph.equations if e.output in self.own]
                 break
             except _TooMuchError as error:  # for one line: what is written in place in it gets lines of its own
-                self.lines_of.own.update(error.parts)
+                self.own.update(error.parts)
+        self.lines = [*self._constants(), *self.lines, *self._same_gradients()]
         for line in self.lines:
-            if line.backward and line.variable in self.gradients:
+            if line.backward and line.variable in self.notation.gradients:
                 self._compare(line)
 
-    def _name(self) -> None:
-        names = Names(self.lines_of, ())
-        self.names = dict(names.of)
-        for v, array in self.graph.constants.items():
-            self.names[v] = names.unique(v.name) if array.size != 1 else v.name
-        everything = set(self.names.values())
-        self.symbols: dict[Variable, Formula] = {}
-        for v, name in self.names.items():
-            self.symbols[v] = symbol(name, everything)
-        for v, array in self.graph.constants.items():
-            if array.size == 1:
-                self.symbols[v] = Number(float(array.reshape(())))
-        loss = self.graph.outputs[0]
-        if loss.shape == () and isinstance(self.symbols[loss], Symbol) and self.names[loss] == "loss":
-            taken = any(
-                isinstance(s, Symbol) and s.letter == "L" for s in self.symbols.values() if s is not self.symbols[loss]
-            )
-            self.symbols[loss] = Symbol("loss", "ℒ" if taken else "L")
-        self.gradients = self._gradients()
-        for v, of in self.gradients.items():
-            if v in self.graph.outputs:
-                self.symbols[v] = Derivative(self.names[v], self.symbols[loss], self.symbols[of])
-
-    def _gradients(self) -> dict[Variable, Variable]:
-        """Which variables are the gradients of which."""
-        by_name = {name: v for v, name in self.names.items()}
-        found = {}
-        for v, name in self.names.items():
-            for of in (name.removeprefix("d_"), name.removeprefix("d")):
-                if of != name and of in by_name:
-                    found[v] = by_name[of]
-        return found
-
     def _line(self, e: Equation) -> Line:
-        symbols = {v: s for v, s in self.symbols.items() if v in self.lines_of.own or v in self.graph.constants}
-        formulas = Formulas(self.lines_of.made, symbols)
+        symbols = {v: s for v, s in self.symbols.items() if v not in self.notation.lines.made or v in self.own}
+        formulas = Formulas(self.notation.lines.made, symbols, self.notation.units())
         try:
             left, right = formulas.of(e)
-            same = self.trial.same(left, right, formulas.sizes, self.names)
+            same = self.trial.same(left, right, formulas.sizes)
         except NeedsIndicesError:
             same = False
         if not same:
-            parts = self.lines_of.inlined(e)
-            if parts:
+            if parts := self.notation.lines.inlined(e):
                 raise _TooMuchError(parts)
-            left = self.symbols[e.output]
+            left, formulas.sizes = self.symbols[e.output], {}
             values = tuple(self.symbols[x] if isinstance(x, Variable) else Number(float(x)) for x in e.inputs)
-            right = Call(e.op.name, values, compute=Applied(e.op, e.attributes))
-            formulas.sizes = {}
-            if not self.trial.same(left, right, {}, self.names):
-                raise DerivativeError(
-                    f"the derivation's line for '{e!r}' is wrong: it is not what the program computes."
-                )
-        return Line(e.output, left, right, self._rule(e), bool(e.rule), dict(formulas.sizes))
+            right = opaque(e, values)
+            if not self.trial.same(left, right, {}):
+                raise DerivativeError(f"the derivation's line for '{e!r}' is not what the program computes.")
+        return Line(e.output, left, right, self._rule(e), bool(e.rule))
+
+    def _constants(self) -> list[Line]:
+        """Short constants are said; unit vectors are written as conditions."""
+        used = {x for e in self.graph.equations for x in e.inputs if isinstance(x, Variable)}
+        lines = []
+        for v, array in self.graph.constants.items():
+            if v in used and v not in self.notation.units() and array.ndim == 1 and 1 < array.size <= SHORT:
+                numbers = tuple(Number(float(x)) for x in array)
+                lines.append(Line(v, self.symbols[v], Call("", numbers), "constant", False))
+        return lines
+
+    def _same_gradients(self) -> list[Line]:
+        """Gradients that are something which has a line already, or needs none."""
+        lines = []
+        for v, source in self.notation.results:
+            left = self.notation.derivative(self.symbols, v, source)
+            if left != self.symbols.get(v) and v in self.symbols:
+                lines.append(Line(v, left, self.symbols[v], "", True))
+        return lines
 
     def _compare(self, line: Line) -> None:
         """A gradient has to agree with differences of the loss."""
-        if self.graph.outputs[0].shape != ():
-            return
-        difference, found, size = self.trial.differences(self.gradients[line.variable], line.variable)
-        if abs(difference - found) > 1e-5 * max(size, 1e-3):
+        source = self.notation.gradients[line.variable]
+        if self.notation.loss is not None and not self.trial.is_gradient(source, line.variable):
+            difference, found, _ = self.trial.differences(source, line.variable)
             raise DerivativeError(
                 f"the derivation's line {write(line.left)} = {write(line.right)} is wrong: in a random direction the "
                 f"loss changes by {difference:.6g}, by the line it would be {found:.6g}."
@@ -135,11 +119,14 @@ class Derivation:
 
     def _rule(self, e: Equation) -> str:
         if not e.rule:
-            found = [FORWARD[p.op] for p in self.lines_of.tree(e) if p.op in FORWARD]
-            return found[0] if found else note(self.lines_of, e)
-        parts = [p for p in self.lines_of.tree(e) if p.rule and p.op not in (Reshape, BroadcastTo, Cast, Transpose)]
+            found = [FORWARD[p.op] for p in self.notation.lines.tree(e) if p.op in FORWARD]
+            return found[0] if found else note(self.notation.lines, e)
+        parts = [
+            p for p in self.notation.lines.tree(e) if p.rule and p.op not in (Reshape, BroadcastTo, Cast, Transpose)
+        ]
         by = {SumTo: BroadcastTo.rule, Matmul: Matmul.rule}
-        words = [by.get(p.op) or (OPS[p.rule].rule if p.rule in OPS else "") for p in reversed(parts or [e])]
+        named = [p for p in parts if p.op in by or p.rule not in ARRANGING]
+        words = [by.get(p.op) or (OPS[p.rule].rule if p.rule in OPS else "") for p in reversed(named)]
         return "; ".join(dict.fromkeys(w for w in words if w))
 
 
@@ -148,37 +135,6 @@ class _TooMuchError(Exception):
 
     def __init__(self, parts: list[Variable]) -> None:
         self.parts = parts
-
-
-def _with_named_outputs(graph: Graph) -> Graph:
-    """The graph with the probabilities of a cross-entropy in the forward pass, if the backward pass has them."""
-    equations = list(graph.equations)
-    for loss in [e for e in equations if e.op in (CrossEntropy, BinaryCrossEntropy) and not e.rule]:
-        op = Softmax if loss.op is CrossEntropy else Sigmoid
-        for e in equations:
-            if e.op is op and e.inputs[0] is loss.inputs[0] and e.rule:
-                equations.remove(e)
-                equations.insert(equations.index(loss), replace(e, rule=""))
-                break
-    return replace(graph, equations=equations)
-
-
-def _lines(graph: Graph) -> Lines:
-    """Which values have lines: as in code, and what a gradient with a line is the gradient of."""
-    hints = Hints()
-    for e in graph.equations:
-        if (
-            e.op in (Softmax, Sigmoid)
-            and not e.rule
-            and any(o.op in (CrossEntropy, BinaryCrossEntropy) and o.inputs[0] is e.inputs[0] for o in graph.equations)
-        ):
-            hints.names[e.output] = "y"
-    lines = Lines(graph, hints, split=True)
-    for v in list(lines.own):
-        source = lines.by_name.get(v.name.removeprefix("d_"))
-        if source is not None and source in lines.made:
-            lines.own.add(source)
-    return lines
 
 
 def derivation(graph: Graph, values: Mapping[str, Any] | None = None) -> Derivation:
@@ -202,7 +158,8 @@ def _latex(found: Derivation) -> str:
         ]
         if rows:
             if backward:
-                blocks.append(r"Backward, with $\delta_v = \partial L / \partial v$:" + "\n")
+                loss = write(found.symbols[found.graph.outputs[0]])
+                blocks.append(rf"Backward, with $\delta_v = \partial {loss} / \partial v$:" + "\n")
             blocks.append("\\begin{align*}\n" + " \\\\\n".join(rows) + "\n\\end{align*}\n")
     return "\n".join(blocks)
 

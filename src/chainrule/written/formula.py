@@ -4,7 +4,7 @@ Brackets are set where a formula is built, by `add`, `multiply` and their kin; w
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 # How tightly a formula holds together; one that is looser than its place allows is put in brackets.
@@ -245,6 +245,8 @@ def multiply(a: Formula, b: Formula, kind: str) -> Formula:
     if kind == "numbers" and isinstance(b, Number) and not isinstance(a, Number):
         a, b = b, a
     if kind == "numbers" and isinstance(a, Number):  # 2 · 3 x is 6 x
+        if a.value == 1:
+            return b
         if isinstance(b, Number):
             return Number(a.value * b.value)
         if isinstance(b, Product) and b.kind == kind and isinstance(b.factors[0], Number):
@@ -274,22 +276,36 @@ def divide(a: Formula, b: Formula, kind: str = "numbers") -> Formula:
     """a / b as a fraction, not of fractions; the sign of a comes before it. `kind` is that of products below."""
     if isinstance(a, Sum) and len(a.terms) == 1:
         return negative(divide(a.terms[0][1], b, kind))
+    if isinstance(a, Product) and a.kind != "matrix":
+        fractions = [f for f in a.factors if isinstance(f, Fraction)]
+        if fractions:
+            above = _product([f.above if isinstance(f, Fraction) else f for f in a.factors], a.kind)
+            for f in fractions:
+                b = _below(f.below, b, kind)
+            return divide(above, b, kind)
+        if isinstance(b, Product) and isinstance(a.factors[0], Number) and a.factors[0] == b.factors[0]:
+            a, b = _rest(a), _rest(b)
     if isinstance(a, Fraction):
-        return divide(
-            a.above, power(b, Number(2)) if a.below == b else multiply(a.below, b, _kind(a.below, b, kind)), kind
-        )
-    if (
-        isinstance(a, Product)
-        and isinstance(b, Product)
-        and isinstance(a.factors[0], Number)
-        and a.factors[0] == b.factors[0]
-    ):
-        a, b = _rest(a), _rest(b)
-    return Fraction(a, b)
+        return divide(a.above, _below(a.below, b, kind), kind)
+    return Fraction(_open(a), _open(b))
 
 
-def _kind(a: Formula, b: Formula, kind: str) -> str:
-    return "numbers" if isinstance(a, Number) or isinstance(b, Number) else kind
+def _below(a: Formula, b: Formula, kind: str) -> Formula:
+    """The product of two denominators."""
+    if a == b:
+        return power(a, Number(2))
+    return multiply(a, b, "numbers" if isinstance(a, Number) or isinstance(b, Number) else kind)
+
+
+def _open(f: Formula) -> Formula:
+    return f.inside if isinstance(f, Fence) and f.bracket == "(" else f
+
+
+def _product(factors: list[Formula], kind: str) -> Formula:
+    f = factors[0]
+    for other in factors[1:]:
+        f = multiply(f, other, kind)
+    return f
 
 
 def _rest(f: Product) -> Formula:
@@ -322,7 +338,35 @@ def big(operator: str, indices: tuple[str, ...], body: Formula) -> Formula:
         return Big(operator, (*indices, *body.indices), body.body)
     if operator == "sum" and isinstance(body, Sum) and len(body.terms) == 1:
         return negative(big(operator, indices, body.terms[0][1]))
+    if operator == "sum" and (chosen := _chosen(indices, body)):
+        return big(operator, *chosen)
     return Big(operator, indices, bracketed(body, PRODUCT))
+
+
+def _chosen(indices: tuple[str, ...], body: Formula) -> tuple[tuple[str, ...], Formula] | None:
+    """Σ_k [k = c] x_k is x_c: the indices that are left and what is summed; None if there is no such condition."""
+    factors = body.factors if isinstance(body, Product) and body.kind == "numbers" else ()
+    for i, factor in enumerate(factors):
+        relation = factor.inside if isinstance(factor, Fence) and factor.bracket == "[" else None
+        if not isinstance(relation, Relation) or relation.sign != "=":
+            continue
+        for k, c in ((relation.left, relation.right), (relation.right, relation.left)):
+            if isinstance(k, Index) and k.letter in indices and substituted(c, k, Number(0)) == c:
+                rest = [substituted(f, k, c) for f in (*factors[:i], *factors[i + 1 :])]
+                left = tuple(letter for letter in indices if letter != k.letter)
+                return left, rest[0] if len(rest) == 1 else Product(tuple(rest), "numbers")
+    return None
+
+
+def substituted(f: Any, old: Formula, new: Formula) -> Any:
+    """`f` with one part replaced, everywhere."""
+    if f == old:
+        return new
+    if isinstance(f, tuple):
+        return tuple(substituted(part, old, new) for part in f)
+    if isinstance(f, Formula):
+        return replace(f, **{field.name: substituted(getattr(f, field.name), old, new) for field in fields(f)})
+    return f
 
 
 def indexed(f: Formula, indices: tuple[Formula, ...]) -> Formula:

@@ -176,7 +176,11 @@ def _number(text: str) -> str:
 
 
 def _call(f: Call) -> str:
-    names = {"σ": r"\sigma", **{name: f"\\{name}" for name in ("tanh", "ln", "sin", "cos", "max", "min", "exp")}}
+    names = {
+        "": "",
+        "σ": r"\sigma",
+        **{name: f"\\{name}" for name in ("tanh", "ln", "sin", "cos", "max", "min", "exp")},
+    }
     name = names.get(f.function, rf"\operatorname{{{_escaped(f.function)}}}") + (f"_{{{f.note}}}" if f.note else "")
     arguments = ", ".join(map(write, f.arguments))
     return f"{name} {arguments}" if f.bare else name + _in_brackets(arguments, "(")

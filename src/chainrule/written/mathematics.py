@@ -4,21 +4,33 @@ In matrices `h W + b`, in elements `y_nj = e_nj / Σ_k e_nk`. A sum over rows st
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from chainrule.graph.graph import Equation, Variable
 from chainrule.ops import dims
+from chainrule.ops.activation import Sigmoid
 from chainrule.ops.arithmetic import Multiply, Where
 from chainrule.ops.control import StopGradient
-from chainrule.ops.dims import Dim, Later
+from chainrule.ops.dims import Dim
 from chainrule.ops.families import Elementwise
-from chainrule.ops.indexing import ARRAY, Getitem, Onehot
-from chainrule.ops.loss import CrossEntropy, LogSoftmax, Softmax
+from chainrule.ops.indexing import Getitem, Onehot, ScatterAdd
+from chainrule.ops.loss import BinaryCrossEntropy, CrossEntropy, LogSoftmax, Softmax
 from chainrule.ops.op import Op
 from chainrule.ops.product import Matmul
 from chainrule.ops.reduction import Logsumexp, Max, Mean, Min, Sum
 from chainrule.ops.structure import BroadcastTo, Cast, Reshape, SumTo, Transpose
+from chainrule.written.elements import (
+    Applied,
+    At,
+    NeedsIndicesError,
+    as_number,
+    getitem,
+    is_one,
+    opaque,
+    running,
+    scatter,
+    size_as_formula,
+)
 from chainrule.written.formula import (
     Call,
     Fence,
@@ -28,9 +40,7 @@ from chainrule.written.formula import (
     Number,
     Relation,
     Reshaped,
-    Root,
     Symbol,
-    add,
     big,
     call,
     divide,
@@ -43,13 +53,8 @@ from chainrule.written.formula import (
 )
 from chainrule.written.template import Template
 
-At = tuple[Formula | None, ...] | None  # an index for each axis, None for what stays free; or none at all: the matrix
 LETTERS = "ijklpqrsuvabcdefgh"
 ROWS = "nm"
-
-
-class NeedsIndicesError(Exception):
-    """This cannot be said in matrices."""
 
 
 class Formulas:
@@ -61,10 +66,14 @@ class Formulas:
         How the values are made that are written in place.
     symbols : mapping of Variable to Formula
         How the others are written.
+    units : mapping of Variable to int
+        Vectors that are 1 at one place and 0 elsewhere, and the place.
     """
 
-    def __init__(self, made: Mapping[Variable, Equation], symbols: Mapping[Variable, Formula]) -> None:
-        self.made, self.symbols = made, symbols
+    def __init__(
+        self, made: Mapping[Variable, Equation], symbols: Mapping[Variable, Formula], units: Mapping[Variable, int]
+    ) -> None:
+        self.made, self.symbols, self.units = made, symbols, units
         self.taken = {s.letter for s in symbols.values() if isinstance(s, Symbol)}
         self.sizes: dict[str, Any] = {}  # the running indices of the line, and how far they run
 
@@ -73,14 +82,14 @@ class Formulas:
         left = self.symbols[e.output]
         self.sizes = {}
         try:
-            return left, self._equation(e, None)
+            return left, as_number(self._equation(e, None))
         except NeedsIndicesError:
             self.sizes = {}
-            at = tuple(self._fresh(n) for n in e.output.shape)
-            return self._indexed(left, at, e.output), self._equation(e, at)
+            at = tuple(self.fresh(n) for n in e.output.shape)
+            return self._indexed(left, at, e.output), as_number(self._equation(e, at))
 
-    def _fresh(self, size: Any) -> Formula:
-        if _is_one(size):
+    def fresh(self, size: Any) -> Formula:
+        if is_one(size):
             return Number(0)
         for letter in (ROWS if isinstance(size, Dim) else "") + LETTERS:
             if letter not in self.sizes and letter not in self.taken:
@@ -88,19 +97,23 @@ class Formulas:
                 return Index(letter)
         raise NeedsIndicesError
 
-    def _value(self, x: Any, at: At) -> Formula:
+    def value(self, x: Any, at: At) -> Formula:
         """What an equation uses, at an index."""
         if not isinstance(x, Variable):
-            return _size(x)
+            return size_as_formula(x)
         if x not in self.symbols:
             return self._equation(self.made[x], at)
+        if x in self.units and at is None:
+            raise NeedsIndicesError
+        if x in self.units and at is not None and at[0] is not None:
+            return Fence("[", Relation(at[0], "=", Number(self.units[x])))
         symbol = self.symbols[x]
         return symbol if isinstance(symbol, Number) else self._indexed(symbol, at, x)
 
     def _indexed(self, f: Formula, at: At, v: Variable) -> Formula:
         if at is None:
             return f
-        found = [i for i, n in zip(at, v.shape, strict=True) if not _is_one(n)]
+        found = [i for i, n in zip(at, v.shape, strict=True) if not is_one(n)]
         given = [i for i in found if i is not None]
         if found[: len(given)] != given:
             raise NeedsIndicesError
@@ -111,12 +124,12 @@ class Formulas:
             return RULES[e.op](self, e, at)
         if issubclass(e.op, Elementwise):
             return self._elementwise(e, at)
-        return self._opaque(e, at)
+        return self.opaque(e, at)
 
     def _elementwise(self, e: Equation, at: At) -> Formula:
         values = [self._number(e, x, None if at is None else at[len(at) - len(_shape(x)) :]) for x in e.inputs]
         if e.op is Multiply:
-            plain = at is not None or any(all(map(_is_one, _shape(x))) for x in e.inputs)
+            plain = at is not None or any(all(map(is_one, _shape(x))) for x in e.inputs)
             return multiply(values[0], values[1], "numbers" if plain else "elements")
         if e.op.__name__ == "Divide":
             return divide(values[0], values[1], "elements" if at is None else "numbers")
@@ -126,16 +139,16 @@ class Formulas:
 
     def _number(self, e: Equation, x: Any, at: At) -> Formula:
         """An input; a relation becomes 1 or 0 where it is computed with."""
-        f = self._value(x, at)
-        return Fence("[", f) if isinstance(f, Relation) and not (e.op is Where and x is e.inputs[0]) else f
+        f = self.value(x, at)
+        return f if e.op is Where and x is e.inputs[0] else as_number(f)
 
     def _matrix(self, f: Formula, e: Equation, at: At) -> Formula:
         return self._indexed(f, at, e.output)
 
-    def _opaque(self, e: Equation, at: At) -> Formula:
+    def opaque(self, e: Equation, at: At) -> Formula:
         """A function that has a name and no formula."""
-        values = tuple(self._value(x, None) for x in e.inputs)
-        return self._matrix(Call(e.op.name, values, compute=Applied(e.op, e.attributes)), e, at)
+        values = tuple(self.value(x, None) for x in e.inputs)
+        return self._matrix(opaque(e, values), e, at)
 
     def _matmul(self, e: Equation, at: At) -> Formula:
         a, b = (self._factor(x, i) for i, x in enumerate(e.inputs))
@@ -147,46 +160,58 @@ class Formulas:
         if made is not None and made.op is BroadcastTo:
             raise NeedsIndicesError  # here its shape matters
         if made is None or made.op is not Reshape or len(made.inputs[0].shape) != 1 or len(x.shape) != 2:
-            return self._value(x, None)
-        vector, length = self._value(made.inputs[0], None), made.inputs[0].shape[0]
-        if _is_one(x.shape[1]):
+            return self.value(x, None)
+        vector, length = self.value(made.inputs[0], None), made.inputs[0].shape[0]
+        if is_one(x.shape[1]):
             return Reshaped(vector, (length, 1))
-        return transposed(Reshaped(vector, (length, 1))) if _is_one(x.shape[0]) else self._value(x, None)
+        return transposed(Reshaped(vector, (length, 1))) if is_one(x.shape[0]) else self.value(x, None)
 
     def _softmax(self, e: Equation, at: At) -> Formula:
         (x,), axis = e.inputs, e.attributes["axis"]
         if axis == len(x.shape) - 1:
-            f = call("softmax", self._value(x, None))
+            f = call("softmax", self.value(x, None))
         else:
-            f = Call("softmax", (self._value(x, None),), compute=Applied(Softmax, e.attributes), note=str(axis))
+            f = Call("softmax", (self.value(x, None),), compute=Applied(Softmax, e.attributes), note=str(axis))
         f = self._matrix(f, e, at)
         return call("ln", f) if e.op is LogSoftmax else f
 
     def _cross_entropy(self, e: Equation, at: At) -> Formula:
         logits, t = e.inputs
-        if at is None and not all(map(_is_one, e.output.shape)):
+        if at is None and not all(map(is_one, e.output.shape)):
             raise NeedsIndicesError
         at = at or tuple(Number(0) for _ in e.output.shape)
         if len(t.shape) < len(logits.shape):
-            return negative(call("ln", self._probability(logits, (*at, self._value(t, at)))))
-        k = self._fresh(logits.shape[-1])
+            return negative(call("ln", self._probability(logits, (*at, self.value(t, at)))))
+        k = self.fresh(logits.shape[-1])
         surprise = call("ln", self._probability(logits, (*at, k)))
-        return negative(big("sum", _letters(k), multiply(self._value(t, (*at, k)), surprise, "numbers")))
+        return negative(big("sum", running(k), multiply(self.value(t, (*at, k)), surprise, "numbers")))
+
+    def _binary_cross_entropy(self, e: Equation, at: At) -> Formula:
+        z, t = e.inputs
+        kind = "elements" if at is None else "numbers"
+        f, target = (self._number(e, x, None if at is None else at[len(at) - len(_shape(x)) :]) for x in (z, t))
+        y = call("σ", f)
+        for v, made in self.made.items():
+            if v in self.symbols and made.op is Sigmoid and made.inputs[0] is z and not made.rule:
+                y = self._indexed(self.symbols[v], at, v)
+        one = Number(1)
+        first = multiply(target, call("ln", y), kind)
+        return subtract(negative(first), multiply(subtract(one, target), call("ln", subtract(one, y)), kind))
 
     def _probability(self, logits: Any, at: At) -> Formula:
         """The softmax of logits, under its name if it has one."""
         for v, e in self.made.items():
             if v in self.symbols and e.op is Softmax and e.inputs[0] is logits and not e.rule:
                 return self._indexed(self.symbols[v], at, v)
-        return self._indexed(call("softmax", self._value(logits, None)), at, logits)
+        return self._indexed(call("softmax", self.value(logits, None)), at, logits)
 
     def _onehot(self, e: Equation, at: At) -> Formula:
         if at is None or None in at:
-            f = Call("onehot", (self._value(e.inputs[0], None),), compute=Applied(Onehot, e.attributes))
+            f = Call("onehot", (self.value(e.inputs[0], None),), compute=Applied(Onehot, e.attributes))
             return self._matrix(f, e, at)
         last = at[-1]
         assert last is not None
-        return Fence("[", Relation(self._value(e.inputs[0], at[:-1]), "=", last))
+        return Fence("[", Relation(self.value(e.inputs[0], at[:-1]), "=", last))
 
     # Sums and their kin.
 
@@ -194,7 +219,7 @@ class Formulas:
         x, axis = e.inputs[0], e.attributes["axis"]
         inner = iter(self._around(e, at, axis))
         kept = e.attributes["keepdims"]
-        places = [self._fresh(n) if i in axis else None for i, n in enumerate(x.shape)]
+        places = [self.fresh(n) if i in axis else None for i, n in enumerate(x.shape)]
         if kept:
             at_x = tuple(p if i in axis else a for i, (p, a) in enumerate(zip(places, inner, strict=True)))
         else:
@@ -204,9 +229,9 @@ class Formulas:
     def _sum_to(self, e: Equation, at: At) -> Formula:
         x, shape = e.inputs[0], e.attributes["shape"]
         new = len(x.shape) - len(shape)
-        axis = [i for i, n in enumerate(x.shape) if i < new or (_is_one(shape[i - new]) and not _is_one(n))]
+        axis = [i for i, n in enumerate(x.shape) if i < new or (is_one(shape[i - new]) and not is_one(n))]
         inner = self._around(e, at, axis)
-        places = {i: self._fresh(x.shape[i]) for i in axis}
+        places = {i: self.fresh(x.shape[i]) for i in axis}
         at_x = tuple(places[i] if i in places else inner[i - new] for i in range(len(x.shape)))
         return self._over(Sum, x, at_x, list(places.values()))
 
@@ -214,16 +239,14 @@ class Formulas:
         """The indices of a reduction's result; in matrices, sums over the first axes leave the others free."""
         if at is not None:
             return at
-        rest = [n for n in e.output.shape if not _is_one(n)]
+        rest = [n for n in e.output.shape if not is_one(n)]
         if rest and list(axis) != list(range(len(axis))):
             raise NeedsIndicesError
         return (None,) * len(e.output.shape)
 
     def _over(self, op: type[Op], x: Variable, at: At, places: Sequence[Formula]) -> Formula:
-        letters = _letters(*places)
-        body = self._value(x, at)
-        if isinstance(body, Relation):
-            body = Fence("[", body)
+        letters = running(*places)
+        body = as_number(self.value(x, at))
         if op is Logsumexp:
             return call("ln", big("sum", letters, power(Symbol("e^", "e"), body)))
         if op in (Max, Min):
@@ -232,83 +255,44 @@ class Formulas:
         if op is Sum or not letters:
             return total
         count = dims.size_of(tuple(self.sizes[k] for k in letters))
-        return multiply(Fraction(Number(1), _size(count)), total, "numbers")
+        return multiply(Fraction(Number(1), size_as_formula(count)), total, "numbers")
 
     # What only arranges.
 
     def _same(self, e: Equation, at: At) -> Formula:
-        f = self._value(e.inputs[0], at)
-        return Fence("[", f) if isinstance(f, Relation) and e.op is Cast else f
+        return as_number(self.value(e.inputs[0], at))
 
     def _broadcast(self, e: Equation, at: At) -> Formula:
         x = e.inputs[0]
-        return self._value(x, None if at is None else at[len(at) - len(x.shape) :])
+        return self.value(x, None if at is None else at[len(at) - len(x.shape) :])
 
     def _transpose(self, e: Equation, at: At) -> Formula:
         x, order = e.inputs[0], e.attributes["order"]
         n = len(order)
         if at is None:
             if order == tuple(range(n)):
-                return self._value(x, None)
+                return self.value(x, None)
             if order != (*range(n - 2), n - 1, n - 2):
                 raise NeedsIndicesError
-            return transposed(self._value(x, None))
+            return transposed(self.value(x, None))
         at_x: list[Formula | None] = [None] * n
         for i, axis in enumerate(order):
             at_x[axis] = at[i]
-        return self._value(x, tuple(at_x))
+        return self.value(x, tuple(at_x))
 
     def _reshape(self, e: Equation, at: At) -> Formula:
         x, shape = e.inputs[0], e.output.shape
-        real = [n for n in x.shape if not _is_one(n)]
-        if not dims.same_shape(tuple(real), tuple(n for n in shape if not _is_one(n))):
-            return self._opaque(e, at)
+        real = [n for n in x.shape if not is_one(n)]
+        if not dims.same_shape(tuple(real), tuple(n for n in shape if not is_one(n))):
+            return self.opaque(e, at)
         if at is None:
             if x not in self.symbols and self.made[x].op is Matmul:
-                return Reshaped(self._value(x, None), shape)
+                return Reshaped(self.value(x, None), shape)
             if real:
                 raise NeedsIndicesError
-            return self._value(x, None)
-        given = iter([i for i, n in zip(at, shape, strict=True) if not _is_one(n)])
-        return self._value(x, tuple(Number(0) if _is_one(n) else next(given) for n in x.shape))
-
-    def _getitem(self, e: Equation, at: At) -> Formula:
-        x, *arrays = e.inputs
-        index = e.attributes["index"]
-        if at is None:
-            if e.output.shape:
-                raise NeedsIndicesError
-            at = ()
-        places = [i for i, part in enumerate(index) if part is ARRAY]
-        together = places == list(range(places[0], places[0] + len(places))) if places else True
-        if not together or None in at or (arrays and any(isinstance(part, int) for part in index)):
-            return self._opaque(e, at)
-        rank = max((len(a.shape) for a in arrays), default=0)
-        found: list[Formula | None] = []
-        rest = list(at)
-        chosen: At = None
-        given = iter(arrays)
-        for part in index:
-            if part is ARRAY:
-                if chosen is None:
-                    chosen, rest = tuple(rest[:rank]), rest[rank:]
-                a = next(given)
-                found.append(self._value(a, chosen[rank - len(a.shape) :]))
-            elif isinstance(part, slice):
-                found.append(_shifted(rest.pop(0), part, x.shape[len(found)]))
-            else:
-                found.append(_counted(part, x.shape[len(found)]))
-        return self._value(x, tuple(found))
-
-
-class Applied:
-    """An op with its attributes, which may hold symbolic sizes; computes on arrays, given the sizes."""
-
-    def __init__(self, op: type[Op], attributes: Mapping[str, Any]) -> None:
-        self.op, self.attributes = op, attributes
-
-    def __call__(self, sizes: Mapping[str, Any], *arrays: Any) -> Any:
-        return self.op.forward(*arrays, **{key: dims.evaluate(value, sizes) for key, value in self.attributes.items()})
+            return self.value(x, None)
+        given = iter([i for i, n in zip(at, shape, strict=True) if not is_one(n)])
+        return self.value(x, tuple(Number(0) if is_one(n) else next(given) for n in x.shape))
 
 
 def from_template(op: type[Op], values: Sequence[Formula], elements: str) -> Formula:
@@ -317,64 +301,8 @@ def from_template(op: type[Op], values: Sequence[Formula], elements: str) -> For
     return Template(op.math, dict(zip(code.co_varnames, values, strict=False)), elements).formula()
 
 
-def _size(x: Any) -> Formula:
-    """A number or a symbolic size."""
-    if isinstance(x, Dim):
-        terms = []
-        for names, c in x.terms.items():
-            factors: list[Formula] = [Symbol(name, name) for name in names]
-            if c != 1 or not names:
-                factors.insert(0, Number(c))
-            f = factors[0]
-            for other in factors[1:]:
-                f = multiply(f, other, "numbers")
-            terms.append(f)
-        whole = terms[0]
-        for term in terms[1:]:
-            whole = add(whole, term)
-        return whole
-    if isinstance(x, Later):
-        parts = [_size(o) for o in x.operands]
-        if x.symbol == "sqrt":
-            return Root(parts[0])
-        rules: dict[str, Callable[..., Formula]] = {
-            "+": add, "-": subtract, "*": partial(multiply, kind="numbers"), "/": divide, "**": power
-        }  # fmt: skip
-        return rules[x.symbol](*parts)
-    return Number(float(x))
-
-
 def _shape(x: Any) -> dims.Shape:
     return x.shape if isinstance(x, Variable) else ()
-
-
-def _is_one(n: Any) -> bool:
-    return dims.same(n, 1)
-
-
-def _letters(*places: Formula) -> tuple[str, ...]:
-    return tuple(p.letter for p in places if isinstance(p, Index))
-
-
-def _shifted(i: Formula | None, part: slice, size: Any) -> Formula:
-    """The index in x of element i of x[start:stop:step]."""
-    assert i is not None
-    step = 1 if part.step is None else part.step
-    start = (0 if step > 0 else size - 1) if part.start is None else part.start
-    if not isinstance(start, Dim) and start < 0:
-        start = size + start
-    f = i if step == 1 else negative(i) if step == -1 else multiply(Number(step), i, "numbers")
-    if isinstance(start, int) and start == 0:
-        return f
-    return (
-        add(f, _size(start))
-        if step > 0
-        else subtract(_size(start), i if step == -1 else multiply(Number(-step), i, "numbers"))
-    )
-
-
-def _counted(part: Any, size: Any) -> Formula:
-    return _size(part if isinstance(part, Dim) or part >= 0 else size + part)
 
 
 RULES: dict[type[Op], Callable[[Formulas, Equation, At], Formula]] = {
@@ -382,6 +310,7 @@ RULES: dict[type[Op], Callable[[Formulas, Equation, At], Formula]] = {
     Softmax: Formulas._softmax,
     LogSoftmax: Formulas._softmax,
     CrossEntropy: Formulas._cross_entropy,
+    BinaryCrossEntropy: Formulas._binary_cross_entropy,
     Onehot: Formulas._onehot,
     Sum: Formulas._reduction,
     Mean: Formulas._reduction,
@@ -394,5 +323,6 @@ RULES: dict[type[Op], Callable[[Formulas, Equation, At], Formula]] = {
     BroadcastTo: Formulas._broadcast,
     Transpose: Formulas._transpose,
     Reshape: Formulas._reshape,
-    Getitem: Formulas._getitem,
+    Getitem: getitem,
+    ScatterAdd: scatter,
 }

@@ -147,7 +147,7 @@ def _big(operator: str) -> str:
 
 
 def _function(f: Call) -> str:
-    name = f"<mi>{escape(f.function)}</mi>"
+    name = f"<mi>{escape(f.function)}</mi>" if f.function else ""
     return f"<msub>{name}<mn>{escape(f.note)}</mn></msub>" if f.note else name
 
 

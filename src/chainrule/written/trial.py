@@ -16,6 +16,7 @@ from chainrule.written.formula import Formula
 
 ROWS = 3  # the batch that the lines are tried on
 CLOSE = 1e-9  # how closely a line has to be what the program computes
+CLOSE_TO_DIFFERENCES = 1e-5
 
 
 class Trial:
@@ -75,9 +76,9 @@ class Trial:
             values[e.output] = np.asarray(e.op.apply(*inputs, **attributes))
         return values
 
-    def same(self, left: Formula, right: Formula, sizes: Mapping[str, Any], names: Mapping[Variable, str]) -> bool:
+    def same(self, left: Formula, right: Formula, sizes: Mapping[str, Any]) -> bool:
         """Whether a line, computed as it is printed, is what the program computes."""
-        known = {names[v]: a for v, a in self.values.items() if v in names} | self.sizes
+        known = {v.name: a for v, a in self.values.items()} | self.sizes
         evaluation = Evaluation(known, {letter: int(dims.evaluate(n, self.sizes)) for letter, n in sizes.items()})
         try:
             with np.errstate(all="ignore"):
@@ -86,6 +87,11 @@ class Trial:
         except (ValueError, IndexError):
             return False
         return a.size >= b.size and np.allclose(a, b, rtol=CLOSE, atol=CLOSE)
+
+    def is_gradient(self, v: Variable, g: Variable) -> bool:
+        """Whether `g` holds the gradient of the loss with respect to `v`."""
+        difference, found, size = self.differences(v, g)
+        return abs(difference - found) <= CLOSE_TO_DIFFERENCES * max(size, 1e-3)
 
     def differences(self, v: Variable, g: Variable) -> tuple[float, float, float]:
         """How fast the loss changes as `v` moves in a random direction: by differences, and by the gradient `g`.
