@@ -754,6 +754,36 @@ def transposed_and_one_row(A, B):
     return (A * B.T).sum() + (A[1] ** 2).sum() + B[0, 0]
 
 
+# Indices.
+
+
+@case(lambda rng, n: (rng.normal(size=(5, 6)), rng.integers(0, 5, n)), {"t": 0})
+def rows_and_a_slice(E, t):
+    return (E[t, 2:] ** 2).sum() + (E[t, :3] ** 3).sum() + E[::2].sum()
+
+
+@case(lambda rng, n: (rng.normal(size=(n, 6)), rng.integers(0, 6, 4)), {"x": 0})
+def columns(x, t):
+    return (x[:, t] ** 2).mean() + (x[:, np.array([0, 2, 2])] ** 3).mean()
+
+
+@case(lambda rng, n: (rng.normal(size=(5, 6)), rng.integers(0, 5, n), rng.integers(0, 6, 3)), {"i": 0})
+def a_grid_of_elements(A, i, j):
+    return (A[i[:, None], j] ** 2).mean()
+
+
+@case(lambda rng, n: (rng.normal(size=(n, 3)),), {"x": 0})
+def differences_along_the_batch(x):
+    return ((x[1:] - x[:-1]) ** 2).sum() / (x.shape[0] - 1) + (x[::-1] * x).sum() + (x[-1] ** 2).sum()
+
+
+@case(lambda rng, n: (rng.normal(size=(4, 3)), rng.normal(size=(n, 4)), rng.integers(0, 3, n)), XT)
+def smoothed_and_weighted(W, x, t):
+    y = x @ W
+    smooth = cr.cross_entropy(y, t, label_smoothing=0.1)
+    return smooth + cr.cross_entropy(y, t, class_weights=[1.0, 2.0, 0.5])
+
+
 # Names that the program uses itself, and arguments in other forms.
 
 

@@ -82,8 +82,12 @@ def statements(e: Equation, name: str, text: Text) -> list[str]:
 
 
 def _added(name: str, index: tuple[Any, ...], g: str, arrays: Sequence[str], sign: str) -> str:
-    place = _index(index, arrays)
-    return f"np.add.at({name}, {_alone(place)}, {g})" if arrays else f"{name}[{place}] {sign} {g}"
+    if arrays:
+        return tidy(f"np.add.at({name}, {_alone(index, arrays)}, {g})")
+    added = ast.parse(g, mode="eval").body
+    if sign == "+=" and isinstance(added, ast.UnaryOp) and isinstance(added.op, ast.USub):
+        sign, g = "-=", ast.unparse(added.operand)
+    return f"{name}[{_index(index, arrays)}] {sign} {g}"
 
 
 def _is_new(text: str) -> bool:
@@ -187,10 +191,17 @@ def _slice(part: slice) -> str:
     return ":".join([*ends, *([] if part.step in (None, 1) else [str(part.step)])])
 
 
-def _alone(index: str) -> str:
+def _alone(index: tuple[Any, ...], arrays: Sequence[str]) -> str:
     """An index as an argument of a function: slices need another spelling there."""
-    parts = [f"slice({part.replace(':', ', ') if part != ':' else 'None'})" if ":" in part else part
-             for part in index.split(", ")]  # fmt: skip
+    rest, parts = iter(arrays), []
+    for part in index:
+        if isinstance(part, slice):
+            ends = [part.start, part.stop, *([] if part.step in (None, 1) else [part.step])]
+            parts.append("slice(None)" if ends == [None, None] else f"slice({', '.join(map(str, ends))})")
+        else:
+            parts.append(next(rest) if part is ARRAY else str(part))
+    while len(parts) > 1 and parts[-1] == "slice(None)":
+        parts.pop()
     return parts[0] if len(parts) == 1 else f"({', '.join(parts)})"
 
 
