@@ -10,6 +10,7 @@ from chainrule.check.asking import Binding, InputError, Question, bindings, name
 from chainrule.check.causes import explain, record
 from chainrule.check.comparison import Array, Point
 from chainrule.check.judge import Case, Judge
+from chainrule.check.objects import MethodHand, MethodQuestion, has_parameters, methods_of
 from chainrule.check.patterns import known_numbers, near
 from chainrule.check.reading import Answer, Hand, is_float
 from chainrule.check.tape import Tape
@@ -63,14 +64,17 @@ def backward(
     InputError
         If it cannot be told how the functions are to be called, or what came back.
     """
-    question = Question(forward, inputs)
+    forward, backward = methods_of(forward, backward, inputs)
+    kind, of_hand = (MethodQuestion, MethodHand) if has_parameters(forward) else (Question, Hand)
+    question = kind(forward, inputs)
     result = question.ask(question.copies(question.leaves))
     _, cache = split(result)
     chosen: Report | None = None
     errors: list[Exception] = []
     for binding in bindings(question, backward, cache):
         try:
-            report = _Check(question, Hand(question, backward, binding, lr), result, step, tolerance, seed).report()
+            hand = of_hand(kind(forward, inputs), backward, binding, lr)
+            report = _Check(question, hand, result, step, tolerance, seed).report()
         except Exception as error:  # this way of calling it was not what was meant, or its code fails
             errors.append(error)
             continue

@@ -109,7 +109,7 @@ class Hand:
         """The answer in what was returned, or in what was changed."""
         returned = _without_loss(returned)
         takes_rate = "rate" in self.binding.kinds
-        if moved and (returned is None or (np.ndim(returned) == 0 and not isinstance(returned, dict))):
+        if moved and (returned is None or _is_number(returned)):
             return self._from_change({name: (before[name], after[name]) for name in moved}, "changed in place")
         if returned is None:
             raise InputError(
