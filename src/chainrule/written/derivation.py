@@ -3,7 +3,7 @@ computed, as it is printed, and compared: with the program, and, where it is a g
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from chainrule.errors import DerivativeError
@@ -14,14 +14,17 @@ from chainrule.ops.product import Matmul
 from chainrule.ops.structure import BroadcastTo, Cast, Reshape, SumTo, Transpose
 from chainrule.written import page
 from chainrule.written.elements import NeedsIndicesError, opaque
-from chainrule.written.formula import Call, Formula, Number
-from chainrule.written.latex import write, write_words
+from chainrule.written.formula import Call, Derivative, Formula, Number, Symbol
+from chainrule.written.latex import SIGNS, write, write_words
 from chainrule.written.mathematics import Formulas
 from chainrule.written.naming import note
 from chainrule.written.notation import Notation, with_probabilities
+from chainrule.written.steps import step
 from chainrule.written.trial import Trial
+from chainrule.written.updates import Update
 
 ARRANGING = {op.name for op in (Reshape, BroadcastTo, Cast, Transpose)}  # rules that go without saying
+SECTIONS = ("forward", "backward", "update")
 SHORT = 8  # elements of a constant that is written out
 FORWARD = {Softmax: "softmax", CrossEntropy: "cross-entropy", BinaryCrossEntropy: "binary cross-entropy"}
 
@@ -30,11 +33,12 @@ FORWARD = {Softmax: "softmax", CrossEntropy: "cross-entropy", BinaryCrossEntropy
 class Line:
     """left = right, and why."""
 
-    variable: Variable
+    variable: Variable | None
     left: Formula
     right: Formula
     rule: str
-    backward: bool
+    section: str  # "forward", "backward" or "update"
+    sign: str = "="
 
 
 class Derivation:
@@ -46,6 +50,8 @@ class Derivation:
         With or without a backward pass.
     values : dict of str to array, optional
         Values of inputs that the lines are tried on; the others are random.
+    update : Update, optional
+        The step of an optimiser, which then follows.
 
     Raises
     ------
@@ -53,7 +59,7 @@ class Derivation:
         If a line is not what the program computes, or a gradient is not that of the loss.
     """
 
-    def __init__(self, graph: Graph, values: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, graph: Graph, values: Mapping[str, Any] | None = None, update: Update | None = None) -> None:
         self.graph = with_probabilities(graph)
         self.trial = Trial(self.graph, values or {})
         self.notation = Notation(self.graph, self.trial)
@@ -67,8 +73,10 @@ class Derivation:
                 self.own.update(error.parts)
         self.lines = [*self._constants(), *self.lines, *self._same_gradients()]
         for line in self.lines:
-            if line.backward and line.variable in self.notation.gradients:
-                self._compare(line)
+            if line.section == "backward" and line.variable in self.notation.gradients:
+                self._compare(line, line.variable)
+        if update is not None:
+            self.lines += self._update(update)
 
     def _line(self, e: Equation) -> Line:
         symbols = {v: s for v, s in self.symbols.items() if v not in self.notation.lines.made or v in self.own}
@@ -86,7 +94,7 @@ class Derivation:
             right = opaque(e, values)
             if not self.trial.same(left, right, {}):
                 raise DerivativeError(f"the derivation's line for '{e!r}' is not what the program computes.")
-        return Line(e.output, left, right, self._rule(e), bool(e.rule))
+        return Line(e.output, left, right, self._rule(e), "backward" if e.rule else "forward")
 
     def _constants(self) -> list[Line]:
         """Short constants are said; unit vectors are written as conditions."""
@@ -95,7 +103,7 @@ class Derivation:
         for v, array in self.graph.constants.items():
             if v in used and v not in self.notation.units() and array.ndim == 1 and 1 < array.size <= SHORT:
                 numbers = tuple(Number(float(x)) for x in array)
-                lines.append(Line(v, self.symbols[v], Call("", numbers), "constant", False))
+                lines.append(Line(v, self.symbols[v], Call("", numbers), "constant", "forward"))
         return lines
 
     def _same_gradients(self) -> list[Line]:
@@ -104,14 +112,24 @@ class Derivation:
         for v, source in self.notation.results:
             left = self.notation.derivative(self.symbols, v, source)
             if left != self.symbols.get(v) and v in self.symbols:
-                lines.append(Line(v, left, self.symbols[v], "", True))
+                lines.append(Line(v, left, self.symbols[v], "", "backward"))
         return lines
 
-    def _compare(self, line: Line) -> None:
+    def _update(self, update: Update) -> list[Line]:
+        """The step for every parameter, if it is one line; else for one called θ."""
+        symbols, results = self.symbols, self.notation.results
+        pairs = [(symbols[x], self.notation.derivative(symbols, v, x)) for v, x in results]
+        if len(step(update, Number(0), Number(0))) > 1 and pairs:
+            theta = Symbol("θ", "θ")
+            pairs = [(theta, Derivative("", symbols[self.graph.outputs[0]], theta))]
+        lines = [Line(None, a, b, "", "update", "←") for p, d in pairs for a, b in step(update, p, d)]
+        return [replace(line, rule=update.title) if i == 0 else line for i, line in enumerate(lines)]
+
+    def _compare(self, line: Line, variable: Variable) -> None:
         """A gradient has to agree with differences of the loss."""
-        source = self.notation.gradients[line.variable]
-        if self.notation.loss is not None and not self.trial.is_gradient(source, line.variable):
-            difference, found, _ = self.trial.differences(source, line.variable)
+        source = self.notation.gradients[variable]
+        if self.notation.loss is not None and not self.trial.is_gradient(source, variable):
+            difference, found, _ = self.trial.differences(source, variable)
             raise DerivativeError(
                 f"the derivation's line {write(line.left)} = {write(line.right)} is wrong: in a random direction the "
                 f"loss changes by {difference:.6g}, by the line it would be {found:.6g}."
@@ -142,29 +160,31 @@ def derivation(graph: Graph, values: Mapping[str, Any] | None = None) -> Derivat
     return Derivation(graph, values)
 
 
-def latex(graph: Graph) -> str:
-    """A graph as a derivation in LaTeX: two `align*` environments, which need amsmath and nothing else."""
-    return _latex(derivation(graph))
-
-
-def _latex(found: Derivation) -> str:
+def latex(graph: Graph, update: Update | None = None) -> str:
+    """A graph, and an optimiser's step, as a derivation in LaTeX: `align*` environments, which need amsmath alone."""
+    found = Derivation(graph, update=update)
     blocks = []
-    for backward in (False, True):
-        rows = [
-            f"  {write(line.left)} &= {write(line.right)}"
-            + (rf" && \text{{{write_words(line.rule)}}}" if line.rule else "")
-            for line in found.lines
-            if line.backward == backward
-        ]
+    for section in SECTIONS:
+        rows = [_row(line) for line in found.lines if line.section == section]
+        if rows and section == "backward":
+            loss = write(found.symbols[graph.outputs[0]])
+            blocks.append(rf"Backward, with $\delta_v = \partial {loss} / \partial v$:" + "\n")
         if rows:
-            if backward:
-                loss = write(found.symbols[found.graph.outputs[0]])
-                blocks.append(rf"Backward, with $\delta_v = \partial {loss} / \partial v$:" + "\n")
             blocks.append("\\begin{align*}\n" + " \\\\\n".join(rows) + "\n\\end{align*}\n")
     return "\n".join(blocks)
 
 
-def html(graph: Graph) -> str:
-    """A graph as a derivation in HTML with MathML: a fragment that needs nothing else, and can be a page by itself."""
-    found = derivation(graph)
-    return page.html(graph.name, [(line.left, line.right, line.rule, line.backward) for line in found.lines])
+def _row(line: Line) -> str:
+    rule = rf" && \text{{{write_words(line.rule)}}}" if line.rule else ""
+    return f"  {write(line.left)} &{SIGNS.get(line.sign, line.sign)} {write(line.right)}{rule}"
+
+
+def html(graph: Graph, update: Update | None = None) -> str:
+    """A derivation in HTML with MathML: a fragment that needs nothing else, and can be a page by itself."""
+    found = Derivation(graph, update=update)
+    sections = [(section, [line for line in found.lines if line.section == section]) for section in SECTIONS]
+    return page.html(
+        graph.name,
+        [(name, [(x.left, x.sign, x.right, x.rule) for x in lines]) for name, lines in sections if lines],
+        found.symbols[graph.outputs[0]],
+    )

@@ -102,7 +102,7 @@ def as_number(f: Formula) -> Formula:
 def opaque(e: Equation, values: tuple[Formula, ...]) -> Formula:
     """An equation as the op's name with its arguments; what it takes along which axis stands below."""
     said = [e.attributes[key] for key in ("axis", "index", "order", "widths") if key in e.attributes]
-    note = show_attribute(said[0]).replace("()", "") if said else ""
+    note = ", ".join(map(show_attribute, said[0])) if said and isinstance(said[0], tuple) else "".join(map(str, said))
     return Call(e.op.name, values, compute=Applied(e.op, e.attributes), note=note)
 
 
@@ -166,7 +166,8 @@ def scatter(f: "Formulas", e: Equation, at: At) -> Formula:
         else:
             inner += places if part is ARRAY and not set(places) & set(inner) else ()
             value = f.value(next(given), places) if part is ARRAY else Number(part)
-            conditions.append(Fence("[", Relation(value, "=", i)))
+            first_side, other = (value, i) if part is ARRAY else (i, value)
+            conditions.append(Fence("[", Relation(first_side, "=", other)))
     total = f.value(x, tuple(inner))
     for condition in reversed(conditions):
         total = multiply(condition, total, "numbers")

@@ -263,7 +263,7 @@ def multiply(a: Formula, b: Formula, kind: str) -> Formula:
 
 
 def _factor(f: Formula, kind: str, last: bool = False) -> Formula:
-    loose = isinstance(f, Product) and not (kind == "numbers" and last)
+    loose = isinstance(f, Product) and not (kind == "numbers" if last else kind == "elements" and f.kind == "numbers")
     negative_number = isinstance(f, Number) and f.value < 0
     return Fence("(", f) if loose or negative_number else bracketed(f, PRODUCT)
 

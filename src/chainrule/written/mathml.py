@@ -72,10 +72,10 @@ def write(f: Formula) -> str:
     raise TypeError(f"no formula: {f!r}")
 
 
-def equation(left: Formula, right: Formula) -> tuple[str, str]:
-    """Both sides as `<math>` elements, the second with the sign of equality."""
+def equation(left: Formula, sign: str, right: Formula) -> tuple[str, str]:
+    """Both sides as `<math>` elements, the second with the sign between them."""
     style = '<math displaystyle="true">'
-    return f"{style}{write(left)}</math>", f"{style}{_row(_operator('='), write(right))}</math>"
+    return f"{style}{write(left)}</math>", f"{style}{_row(_operator(sign), write(right))}</math>"
 
 
 def _row(*parts: str) -> str:

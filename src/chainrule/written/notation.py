@@ -164,11 +164,12 @@ def _are_probabilities(e: Equation, loss: Equation) -> bool:
 
 
 def _lines(graph: Graph) -> Lines:
-    """As in code; and the probabilities of a cross-entropy are called y."""
+    """As in code; and probabilities are called y, or p if there is a y."""
     hints = Hints()
     losses = [e for e in graph.equations if e.op in PROBABILITIES]
     for e in graph.equations:
         probable = e.op is Softmax or any(_are_probabilities(e, loss) for loss in losses)
         if probable and AUTOMATIC.match(e.output.name) and not e.rule:
-            hints.names[e.output] = "y"
+            free = [name for name in ("y", "p", "q") if all(v.name != name for v in graph.inputs)]
+            hints.names[e.output] = free[0] if free else "y"
     return Lines(graph, hints, split=True)

@@ -1,0 +1,323 @@
+"""The derivations that the reports ask for, and that no wrong line is ever printed."""
+
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import nn
+from chainrule.errors import DerivativeError
+from chainrule.graph import derive, trace
+from chainrule.graph.recognition import recognize
+from chainrule.graph.simplification import simplify
+from chainrule.ops.activation import Tanh
+from chainrule.ops.op import OPS
+from chainrule.written.derivation import Derivation, derivation, html, latex
+from chainrule.written.evaluation import Evaluation
+from chainrule.written.formula import Symbol
+from chainrule.written.latex import write
+from chainrule.written.steps import step
+from chainrule.written.updates import UPDATES
+
+ROWS = {"x": 0, "t": 0}
+
+
+def graph_of(f, *shapes, wrt=None, batch=None):
+    """The graph of a function and its derivative, from shapes or arrays."""
+    args = [np.ones(s) if isinstance(s, tuple) else s for s in shapes]
+    forward = simplify(recognize(simplify(trace(f, *args, batch=batch))))
+    return simplify(derive(forward, wrt))
+
+
+def lines(f, *shapes, **options):
+    """left = right of every line, in LaTeX."""
+    found = derivation(graph_of(f, *shapes, **options))
+    return [f"{write(line.left)} = {write(line.right)}" for line in found.lines]
+
+
+def labels(n):
+    return np.zeros(n, int)
+
+
+# vu-a1 1.1
+
+
+def test_report_1_1_softmax_and_its_derivative():
+    def element(o):
+        return cr.softmax(o)[2]
+
+    # yᵢ(1 − yᵢ) for i = 2, and −yᵢ y₂ for the others
+    assert lines(element, (5,))[-1] == r"\frac{\partial L}{\partial o_{i}} = y_{i}\, ([i = 2] - y_{2})"
+
+
+def test_report_1_1_the_cross_entropy_of_the_softmax():
+    def loss(o, t):
+        return cr.cross_entropy(o[None], t[None], reduction="sum")
+
+    def by_rows(o, t):
+        y = cr.softmax(o)
+        return -(t * np.log(y)).sum()
+
+    found = lines(by_rows, (5,), (5,), wrt=["o"])
+    assert found[:2] == [r"y = \operatorname{softmax}(o)", r"L = -\sum_{i} t_{i}\, \ln y_{i}"]
+    assert found[-1] == r"\frac{\partial L}{\partial o} = y\, \sum_{i} t_{i} - t"  # y − t, as the targets sum to 1
+    assert any("y" in line and "- " in line for line in lines(loss, (5,), (5,), wrt=["o"]))
+
+
+def test_report_1_1_step_by_step():
+    def loss(y, t):
+        return -(t * np.log(y)).sum()
+
+    assert lines(loss, (5,), (5,), wrt=["y"])[-1] == r"\frac{\partial L}{\partial y} = -\frac{t}{y}"
+
+
+# ucsd-ece285 2.3, 2.7
+
+
+def test_report_2_3_the_derivative_of_the_softmax_in_a_direction():
+    def directional(a, e):
+        g = cr.softmax(a)
+        return (g * e).sum()
+
+    found = lines(directional, (4,), (4,), wrt=["a"])
+    assert found[-1] == r"\frac{\partial L}{\partial a} = g \odot \left(e - \sum_{i} e_{i}\, g_{i}\right)"
+
+
+def test_report_2_7_backpropagation():
+    model = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3))
+    f, parameters = model.as_function()
+
+    def loss(p, x, t):
+        return cr.cross_entropy(f(p, x), t)
+
+    graph = simplify(derive(simplify(trace(loss, parameters, np.ones((5, 6), np.float32), labels(5), batch=ROWS))))
+    found = [f"{write(line.left)} = {write(line.right)}" for line in derivation(graph).lines]
+    for line in (
+        r"a_{1} = x\, W_{1} + b_{1}",
+        r"h_{1} = \max(a_{1}, 0)",
+        r"L = -\frac{1}{N}\, \sum_{n} \ln y_{n, t_{n}}",
+        r"\delta_{a_{2}} = \frac{y - \operatorname{onehot}(t)}{N}",
+        r"\delta_{h_{1}} = \delta_{a_{2}}\, W_{2}^\top",  # e_k = W_{k+1}ᵀ δ_{k+1}
+        r"\delta_{a_{1}} = \delta_{h_{1}} \odot [h_{1} > 0]",  # δ_k = (∂g_k/∂a_k)ᵀ e_k
+        r"\frac{\partial L}{\partial W_{2}} = h_{1}^\top\, \delta_{a_{2}}",  # ∇W_k = δ_k h_{k−1}ᵀ
+        r"\frac{\partial L}{\partial b_{2}} = \sum_{n} \delta_{a_{2}, n}",  # ∇b_k = δ_k 1
+        r"\frac{\partial L}{\partial W_{1}} = x^\top\, \delta_{a_{1}}",
+    ):
+        assert line in found
+
+
+# vu-a2 3.2
+
+
+@pytest.mark.parametrize(
+    ("f", "shapes", "wrt", "expected"),
+    [
+        (lambda X, Y: (X / Y).sum(), [(3, 4), (3, 4)], ["X", "Y"], [
+            r"\frac{\partial L}{\partial X} = \frac{1}{Y}",
+            r"\frac{\partial L}{\partial Y} = -\frac{X}{Y^{2}}",
+        ]),
+        (lambda X, W, G: ((X @ W.T) * G).sum(), [(3, 4), (5, 4), (3, 5)], ["X", "W"], [
+            r"\frac{\partial L}{\partial X} = G\, W",
+            r"\frac{\partial L}{\partial W} = G^\top\, X",
+        ]),
+        (lambda x, G: (np.broadcast_to(x, (3, 16)) * G).sum(), [(3, 1), (3, 16)], ["x"], [
+            r"\frac{\partial L}{\partial x_{i}} = \sum_{j} G_{ij}",
+        ]),
+        (lambda x, G: (x / x.sum(axis=1, keepdims=True) * G).sum(), [(3, 4), (3, 4)], ["x"], [
+            r"s_{i} = \sum_{j} x_{ij}",
+            r"\frac{\partial L}{\partial x_{ij}} = \frac{G_{ij}}{s_{i}} - \sum_{k} \frac{G_{ik}\, x_{ik}}{s_{i}^{2}}",
+        ]),
+        (lambda x, G: (np.maximum(x, 0) * G).sum(), [(3, 4), (3, 4)], ["x"], [
+            r"\frac{\partial L}{\partial x} = G \odot [x > 0]",
+        ]),
+        (lambda x, G: (cr.sigmoid(x) * G).sum(), [(3, 4), (3, 4)], ["x"], [
+            r"h = \sigma(x)",
+            r"\frac{\partial L}{\partial x} = G \odot h \odot (1 - h)",
+        ]),
+        (lambda x, G: (np.tanh(x) * G).sum(), [(3, 4), (3, 4)], ["x"], [
+            r"\frac{\partial L}{\partial x} = G \odot (1 - h^{2})",
+        ]),
+    ],
+)  # fmt: skip
+def test_report_3_2_the_derivatives_asked_for(f, shapes, wrt, expected):
+    found = lines(f, *shapes, wrt=wrt)
+    for line in expected:
+        assert line in found
+
+
+def test_report_3_2_log_softmax():
+    def loss(x, G):
+        return (cr.log_softmax(x) * G).sum()
+
+    found = lines(loss, (3, 4), (3, 4), wrt=["x"])
+    assert found[-1] == r"\frac{\partial L}{\partial x_{ij}} = G_{ij} - y_{ij}\, \sum_{k} G_{ik}"
+
+
+# usc-ee541 4.7
+
+
+def test_report_4_7_delta_is_a_minus_y():
+    def cost(s, y):
+        a = cr.softmax(s)
+        return -(y * np.log(a)).sum()
+
+    forward = trace(cost, np.ones(4), np.ones(4))
+    whole = simplify(derive(simplify(recognize(simplify(forward))), ["s"]))
+    (*_, last) = derivation(whole).lines
+    assert write(last.right) == r"p\, \sum_{i} y_{i} - y"  # p − y, as the targets sum to 1
+    chain = [
+        f"{write(x.left)} = {write(x.right)}" for x in derivation(simplify(derive(simplify(forward), ["s"]))).lines
+    ]
+    assert any(line.endswith(r"\frac{y}{a}") for line in chain)  # ∇_a C = −y/a
+    assert chain[-1].startswith(r"\frac{\partial L}{\partial s} = a \odot")  # Ȧ ∇_a C, with Ȧ = diag(a) − a aᵀ
+
+
+# ntnu-tdt4265 5.1
+
+
+def test_report_5_1_errors_and_updates_in_matrices():
+    def loss(x, t, w1, w2):
+        z = x @ w1
+        a = cr.sigmoid(z)
+        return cr.cross_entropy(a @ w2, t, reduction="sum")
+
+    graph = graph_of(loss, (5, 3), labels(5), (3, 4), (4, 2), wrt=["w1", "w2"], batch=ROWS)
+    found = Derivation(graph, update=UPDATES["sgd"])
+    text = [f"{write(x.left)} {x.sign} {write(x.right)}" for x in found.lines]
+    for line in (
+        r"\delta_{a} = \delta_{a_{2}}\, w_{2}^\top",  # Σ_k w_kj δ_k
+        r"\delta_{z} = \delta_{a} \odot a \odot (1 - a)",  # f'(z_j)
+        r"\frac{\partial L}{\partial w_{2}} = a^\top\, \delta_{a_{2}}",
+        r"w_{2} ← w_{2} - \eta\, \frac{\partial L}{\partial w_{2}}",  # w_kj := w_kj − α δ_k a_j
+        r"w_{1} ← w_{1} - \eta\, \frac{\partial L}{\partial w_{1}}",
+    ):
+        assert line in text
+    assert r"w_{1} &\leftarrow w_{1} - \eta\, \frac{\partial L}{\partial w_{1}}" in latex(graph, UPDATES["sgd"])
+
+
+@pytest.mark.parametrize("name", UPDATES)
+def test_an_update_as_formulas_is_the_update_as_code(name):
+    update = UPDATES[name]
+    rng = np.random.default_rng(0)
+    p, d = rng.normal(size=3), rng.normal(size=3)
+    code = {**update.numbers, "np": np, "state": None, "p": p, "d": d}
+    exec("\n".join(update.lines(["p"], ["d"])), code)
+    values = {**update.numbers, "p": p, "d": d, "k": 1, **{name: np.zeros(3) for name in "mvs"}}
+    for left, right in step(update, Symbol("p", "p"), Symbol("d", "d")):
+        values[left.name] = Evaluation(values, {})(right)
+    np.testing.assert_allclose(values["p"], code["p"], rtol=1e-12)
+
+
+# What holds for all.
+
+
+def attention(x, Wq, Wk, Wv):
+    q, k, v = x @ Wq, x @ Wk, x @ Wv
+    return ((cr.softmax(q @ k.T / np.sqrt(4.0)) @ v) ** 2).sum()
+
+
+def layer_norm(x, g):
+    z = (x - x.mean(axis=1, keepdims=True)) / np.sqrt(x.var(axis=1, keepdims=True) + 1e-5)
+    return (g * z**3).sum()
+
+
+def embedding(E, t, w):
+    return ((E[t] @ w) ** 2).sum()
+
+
+def elastic_net(w, x, t):
+    return cr.binary_cross_entropy(x @ w, t) + 0.1 * np.abs(w).sum() + 0.5 * (w**2).sum()
+
+
+def radial(x, c, w, t):
+    d = ((x[:, None, :] - c[None]) ** 2).sum(axis=2)
+    return ((np.exp(-d) @ w - t) ** 2).mean()
+
+
+def mixed(x):
+    return cr.logsumexp(x, axis=1).sum() + np.where(x > 0, x, 0.1 * x).sum() + np.cumsum(x, axis=1).max()
+
+
+def returned_as_it_is(x, c):
+    return (x * c).sum()
+
+
+CASES = [
+    (attention, [(5, 4), (4, 4), (4, 4), (4, 4)], {"wrt": ["Wq", "Wk", "Wv"]}),
+    (layer_norm, [(3, 4), (4,)], {}),
+    (embedding, [(7, 3), labels(4), (3,)], {"wrt": ["E", "w"], "batch": {"t": 0}}),
+    (elastic_net, [(3,), (5, 3), (5,)], {"wrt": ["w"], "batch": ROWS}),
+    (radial, [(5, 3), (4, 3), (4,), (5,)], {"wrt": ["c", "w"], "batch": ROWS}),
+    (mixed, [(3, 4)], {}),
+    (returned_as_it_is, [(3,), (3,)], {}),
+]
+
+
+@pytest.mark.parametrize(("f", "shapes", "options"), CASES, ids=lambda x: getattr(x, "__name__", None))
+def test_any_function_reads_as_mathematics(f, shapes, options):
+    graph = graph_of(f, *shapes, **options)
+    text, page = latex(graph), html(graph)
+    assert text.count(r"\begin{align*}") == text.count(r"\end{align*}") >= 1
+    assert text.count("{") == text.count("}")
+    ElementTree.fromstring(page.split(">", 1)[1].replace("&#160;", " "))
+    for v in graph.inputs:
+        if v.name in (options.get("wrt") or [v.name]):
+            assert r"\frac{\partial L}{\partial " in text
+    assert latex(graph_of(f, *shapes, **options)) == text
+
+
+@pytest.mark.parametrize("name", sorted(OPS))
+def test_every_op_can_be_derived_on_paper(name):
+    op = OPS[name]
+    for each in op.examples[:3]:
+        rng = np.random.default_rng(0)
+        given = [rng.uniform(*op.domain, size=x) if isinstance(x, tuple) else x for x in each.inputs]
+        arrays = [x for x in given if isinstance(x, np.ndarray)]
+        if any(x.size == 0 for x in arrays):
+            continue
+
+        def f(*xs, given=given, each=each):
+            rest = iter(xs)
+            return op.apply(*(next(rest) if isinstance(x, np.ndarray) else x for x in given), **each.attributes)
+
+        names = [f"x{i}" for i in range(len(arrays))]
+        values = dict(zip(names, arrays, strict=True))
+        f.parameter_names = names
+        derivation(trace(f, *arrays), values)
+        wrt = [n for n, x in values.items() if x.dtype.kind == "f"]
+        if op.no_gradient or not wrt:
+            continue
+        values["G"] = rng.normal(size=np.shape(f(*arrays)))
+
+        def loss(*xs, f=f):
+            return (f(*xs[:-1]) * xs[-1]).sum()
+
+        loss.parameter_names = [*names, "G"]
+        graph = simplify(derive(simplify(trace(loss, *values.values())), wrt))
+        assert len([line for line in derivation(graph, values).lines if line.section == "backward"]) >= len(wrt)
+
+
+def test_a_wrong_derivative_is_never_printed(monkeypatch):
+    monkeypatch.setattr(Tanh, "vjp", staticmethod(lambda g, y, _x: g * (1 + y**2)))
+    graph = graph_of(lambda x: np.tanh(x).sum(), (3,))
+    with pytest.raises(DerivativeError, match="in a random direction the loss changes by"):
+        latex(graph)
+
+
+def test_a_formula_that_is_not_what_the_op_computes_is_not_printed(monkeypatch):
+    monkeypatch.setattr(Tanh, "math", r"\sin {x}")
+    (line,) = derivation(trace(lambda x: np.tanh(x), np.ones(3))).lines
+    assert write(line.right) == r"\tanh(x)"
+
+
+def test_the_reader_is_told_what_the_signs_mean():
+    page = html(graph_of(lambda x, G: (np.maximum(x, 0) * G).sum(), (3, 4), (3, 4), wrt=["x"]))
+    assert "element by element" in page
+    assert "1 where the condition holds" in page
+    assert "prefers-color-scheme" in page or "light-dark" in page
+    assert "<script" not in page
+
+
+def test_stop_gradient_is_a_constant_for_the_differences_too():
+    derivation(graph_of(lambda x: (x * cr.stop_gradient(x)).sum(), (3,)))
