@@ -54,7 +54,7 @@ class Case:
     inputs : callable
         A seed to the inputs by name, in the order of the arguments; what has no gradient is int or bool.
     wrt : tuple of str
-        The inputs that gradients are returned for, in the order of a tuple or list.
+        The inputs that gradients are returned for. A tuple or list is for the first of the floats, in order.
     fault : tuple of (str, str)
         The lines changed: what `right` says, and what `wrong` says.
     """

@@ -229,6 +229,35 @@ def gated_backward(x, Wg, Wv, dout):
     return [dx, dWg, dWv]
 
 
+def relu_skip(x, W):
+    """x + relu(x W)."""
+    return x + np.maximum(x @ W, 0)
+
+
+def relu_skip_backward(x, W, dout):
+    """The copy matters: dout is needed once more."""
+    da = dout.copy()
+    da[x @ W <= 0] = 0
+    dW = x.T @ da
+    dx = dout + da @ W.T
+    return dx, dW
+
+
+def tanh_twice(x, W1, W2):
+    """Two layers of one width."""
+    return np.tanh(np.tanh(x @ W1) @ W2)
+
+
+def tanh_twice_backward(x, W1, W2, dout):
+    """Forward once more, then back."""
+    h1 = np.tanh(x @ W1)
+    h2 = np.tanh(h1 @ W2)
+    d2 = dout * (1 - h2**2)
+    dW2 = h1.T @ d2
+    d1 = d2 @ W2.T * (1 - h1**2)
+    return {"x": d1 @ W1.T, "W1": x.T @ d1, "W2": dW2}
+
+
 _x = given(x=(6, 5))
 _gated = given(x=(6, 5), Wg=(5, 4), Wv=(5, 4))
 
@@ -279,10 +308,8 @@ CASES = [
           given(x=(6, 5), W=(5, 4), keep=mask(6, 5)), ("dW = h.T", "dW = x.T"), shape="directional"),
     plant("cumsum-other-axis", "wrong axis", running_total, running_total_backward, given(x=(5, 5)),
           ("np.cumsum(g[:, ::-1], axis=1)[:, ::-1]", "np.cumsum(g[::-1], axis=0)[::-1]"), shape="directional"),
-    plant("cumsum-own-entry-only", "missing sum", running_total, running_total_backward, given(x=(6, 5)),
+    plant("cumsum-own-entry-only", "missing sum | overwritten", running_total, running_total_backward, given(x=(6, 5)),
           ("np.cumsum(g[:, ::-1], axis=1)[:, ::-1]", "g"), shape="directional"),
-    plant("row-product-divided-twice", "wrong point", row_products, row_products_backward, given(x=off_zero(6, 4)),
-          ("p / x", "p / p"), shape="directional"),
     plant("row-product-of-columns", "wrong axis", row_products, row_products_backward, given(x=off_zero(4, 4)),
           ("np.prod(x, axis=1, keepdims=True)", "np.prod(x, axis=0, keepdims=True)"), shape="directional"),
     plant("gate-without-sigmoid", "missing activation derivative", gated, gated_backward, _gated,
@@ -291,4 +318,11 @@ CASES = [
           shape="directional"),
     plant("gate-branches-swapped", "wrong point", gated, gated_backward, _gated,
           ("dg = dout * v", "dg = dout * g"), shape="directional"),
+    plant("skip-mask-written-into-dout", "wrong point", relu_skip, relu_skip_backward, given(x=(6, 5), W=(5, 5)),
+          ("dout.copy()", "dout"), shape="directional"),
+    plant("skip-lost", "overwritten", relu_skip, relu_skip_backward, given(x=(6, 5), W=(5, 5)),
+          ("dx = dout + da", "dx = da"), shape="directional"),
+    plant("hidden-layer-in-one-buffer", "wrong point", tanh_twice, tanh_twice_backward,
+          given(x=(6, 5), W1=(5, 4), W2=(4, 4)), ("np.tanh(h1 @ W2)", "np.tanh(h1 @ W2, out=h1)"),
+          shape="directional"),
 ]

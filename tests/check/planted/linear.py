@@ -243,6 +243,6 @@ CASES = [
           given(A=(4, 4), B=(4, 4)), ("-(inverse", "(inverse")),
     plant("quotient-sign", "sign", ratio, ratio_backward, given(x=(6, 5), y=(6, 5)),
           ("-dz * x", "dz * x"), shape="directional"),
-    plant("quotient-denominator-not-squared", "wrong point", ratio, ratio_backward, given(x=(6, 5), y=(6, 5)),
+    plant("quotient-denominator-not-squared", "wrong point | factor", ratio, ratio_backward, given(x=(6, 5), y=(6, 5)),
           ("x / n**2", "x / n"), shape="directional"),
 ]

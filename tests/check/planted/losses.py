@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .case import given, labels, one_hot, plant, signs
+from .case import given, labels, one_hot, plant, signs, small
 from .reductions import log_softmax, softmax
 
 
@@ -31,6 +31,13 @@ def half_squared_backward(w, b, X, t):
     N = len(t)
     e = X @ w + b - t
     return {"w": X.T @ e / N, "b": e.sum() / N}
+
+
+def half_squared_step(w, b, X, t, lr):
+    """A step of least squares."""
+    e = X @ w + b - t
+    gradient_w, gradient_b = e @ X / len(t), e.mean()
+    return w - lr * gradient_w, b - lr * gradient_b
 
 
 def cross_entropy(scores, y):
@@ -242,6 +249,12 @@ def kl_normal_backward(mu, logvar):
     return dict(dmu=dmu, dlogvar=dlogvar)
 
 
+def _near_and_far(rng):
+    return rng.normal(size=(6, 4)) + np.repeat([0, 10], 3)[:, None]
+
+
+_triplets = given(anchor=(6, 4), pos=lambda rng: rng.normal(3, 1, size=(6, 4)), neg=_near_and_far)
+_alike = given(a=small(6, 4), b=small(6, 4), same=lambda rng: rng.permutation([0, 0, 0, 1, 1, 1]))
 _pair = given(pred=(6, 4), target=(6, 4))
 _scores = given(scores=(6, 3), y=labels(6, 3))
 _svm = given(W=(5, 4), X=(6, 5), y=labels(6, 4))
@@ -258,6 +271,10 @@ CASES = [
           ("e.sum() / N", "e / N"), wrt="w b"),
     plant("half-squared-target-minus-prediction", "sign", half_squared, half_squared_backward, _regression,
           ("X @ w + b - t", "t - X @ w - b"), wrt="w b"),
+    plant("half-squared-step-up", "sign", half_squared, half_squared_step, _regression,
+          ("w - lr", "w + lr"), ("b - lr", "b + lr"), shape="update", wrt="w b"),
+    plant("half-squared-step-doubled", "factor", half_squared, half_squared_step, _regression,
+          ("e @ X / len(t), e.mean()", "2 * e @ X / len(t), 2 * e.mean()"), shape="update", wrt="w b"),
     plant("cross-entropy-not-averaged", "factor", cross_entropy, cross_entropy_backward, _scores,
           ("    dx /= N\n", "")),
     plant("cross-entropy-averaged-over-classes", "factor", cross_entropy, cross_entropy_backward, _scores,
@@ -285,7 +302,7 @@ CASES = [
     plant("huber-as-squares", "other loss", huber, huber_backward, _pair,
           ("np.where(np.abs(r) <= 0.7, r, 0.7 * np.sign(r))", "r")),
     plant("huber-delta-forgotten", "factor", huber, huber_backward, _pair, ("0.7 * np.sign(r)", "np.sign(r)")),
-    plant("svm-naive-own-class-forgotten", "overwritten", svm, svm_naive_backward, _svm,
+    plant("svm-naive-own-class-forgotten", "overwritten | missing sum", svm, svm_naive_backward, _svm,
           ("                dW[:, y[i]] -= X[i]\n", ""), wrt="W"),
     plant("svm-naive-own-class-sign", "sign", svm, svm_naive_backward, _svm,
           ("dW[:, y[i]] -= X[i]", "dW[:, y[i]] += X[i]"), wrt="W"),
@@ -293,19 +310,19 @@ CASES = [
           ("dW[:, j] += X[i]", "dW[:, j] = X[i]"), wrt="W"),
     plant("svm-regularisation-missing", "other loss", svm, svm_vectorised_backward, _svm,
           (" + 2 * 0.1 * W", ""), wrt="W"),
-    plant("svm-regularisation-without-2", "factor", svm, svm_vectorised_backward, _svm,
+    plant("svm-regularisation-without-2", "factor | other loss", svm, svm_vectorised_backward, _svm,
           ("2 * 0.1 * W", "0.1 * W"), wrt="W"),
     plant("svm-own-class-not-counted", "missing sum", svm, svm_vectorised_backward, _svm,
           ("-binary.sum(axis=1)", "-1"), wrt="W"),
-    plant("triplet-negative-sign", "sign", triplet, triplet_backward, given(anchor=(6, 4), pos=(6, 4), neg=(6, 4)),
+    plant("triplet-negative-sign", "sign", triplet, triplet_backward, _triplets,
           ("dn = 2 *", "dn = -2 *")),
     plant("triplet-inactive-too", "missing activation derivative", triplet, triplet_backward,
-          given(anchor=(6, 4), pos=(6, 4), neg=(6, 4)), ("(d > 0)[:, None]", "np.ones((len(d), 1))")),
+          _triplets, ("(d > 0)[:, None]", "np.ones((len(d), 1))")),
     plant("contrastive-push-becomes-pull", "sign", contrastive, contrastive_backward,
-          given(a=(6, 4), b=(6, 4), same=lambda rng: rng.permutation([0, 0, 0, 1, 1, 1])),
+          _alike,
           ("-np.maximum(3 - dist, 0)", "np.maximum(3 - dist, 0)")),
     plant("contrastive-not-divided-by-distance", "wrong point | factor", contrastive, contrastive_backward,
-          given(a=(6, 4), b=(6, 4), same=lambda rng: rng.permutation([0, 0, 0, 1, 1, 1])),
+          _alike,
           ("(ddist / dist)", "ddist")),
     plant("logistic-signs-sign", "sign", logistic_signs, logistic_signs_backward, given(w=(5,), X=(6, 5), y=signs(6)),
           ("-y / ", "y / "), wrt="w"),
@@ -315,7 +332,7 @@ CASES = [
           ("c * v / nv**2", "c * v / nv")),
     plant("cosine-norm-constant", "overwritten | missing sum", cosine, cosine_backward, given(u=(6, 4), v=(6, 4)),
           ("(v / (nu * nv) - c * u / nu**2)", "v / (nu * nv)")),
-    plant("poisson-link-forgotten", "wrong point", poisson, poisson_backward,
+    plant("poisson-link-forgotten", "wrong point | other loss", poisson, poisson_backward,
           given(eta=(7,), k=labels(7, 5)), ("np.exp(eta) - k", "eta - k")),
     plant("kl-not-halved", "factor", kl_normal, kl_normal_backward, given(mu=(6, 4), logvar=(6, 4)),
           ("-0.5 * (1", "-(1")),

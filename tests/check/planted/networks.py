@@ -72,7 +72,7 @@ def sigmoid_net_step(X, T, W1, b1, W2, b2, lr):
     b2 -= lr * d2.sum(axis=0)
     W1 -= lr * X.T @ d1
     b1 -= lr * d1.sum(axis=0)
-    return W1, b1, W2, b2
+    return {"W1": W1, "b1": b1, "W2": W2, "b2": b2}
 
 
 def tanh_net3(X, t, W1, W2, W3):
@@ -94,7 +94,7 @@ def tanh_net3_backward(X, t, W1, W2, W3):
     gW2 = h1.T @ dz2
     dz1 = dz2 @ W2.T * (1 - h1**2)
     gW1 = X.T @ dz1
-    return gW1, gW2, gW3
+    return {"grad_W1": gW1, "grad_W2": gW2, "grad_W3": gW3}
 
 
 def tanh_net3_step(X, t, W1, W2, W3, lr):
@@ -290,8 +290,8 @@ CASES = [
           ("h.T.dot(dscores)", "a1.T.dot(dscores)"), wrt=_P),
     plant("relu-net-bias-not-summed", "missing sum", relu_net, relu_net_backward, _labelled,
           ("np.sum(dh, axis=0)", "dh"), wrt=_P),
-    plant("sigmoid-net-output-slope-missing", "missing activation derivative", sigmoid_net, sigmoid_net_backward,
-          _targets, ("(Y - T) * Y * (1 - Y)", "(Y - T)"), wrt=_P),
+    plant("sigmoid-net-output-slope-missing", "missing activation derivative | other loss", sigmoid_net,
+          sigmoid_net_backward, _targets, ("(Y - T) * Y * (1 - Y)", "(Y - T)"), wrt=_P),
     plant("sigmoid-net-hidden-slope-missing", "missing activation derivative", sigmoid_net, sigmoid_net_backward,
           _targets, ("delta2 @ W2.T * H * (1 - H)", "delta2 @ W2.T"), wrt=_P),
     plant("sigmoid-net-hidden-slope-by-preactivation", "wrong point", sigmoid_net, sigmoid_net_backward, _targets,

@@ -180,6 +180,12 @@ def segment_sums_backward(x, group):
     return (dtotals[group],)
 
 
+def _peaks(rng):
+    x = apart(6, 7)(rng)
+    x[:3, 2] += 5  # the largest of two windows
+    return x
+
+
 def _groups(rng):
     return rng.permutation([0, 0, 1, 1, 1, 2, 2])
 
@@ -200,7 +206,7 @@ CASES = [
     plant("conv1d-filter-of-last-window", "overwritten", conv1d, conv1d_backward, _conv, ("dw +=", "dw ="),
           shape="directional"),
     plant("conv1d-bias-per-sample", "missing sum", conv1d, conv1d_backward, _conv, (".sum()", ""), shape="directional"),
-    plant("conv1d-filter-flipped", "wrong point", conv1d, conv1d_backward, _conv,
+    plant("conv1d-filter-flipped", "wrong point | transpose", conv1d, conv1d_backward, _conv,
           ("np.outer(dout[:, i], w)", "np.outer(dout[:, i], w[::-1])"), shape="directional"),
     plant("conv2d-last-window-wins", "overwritten", conv2d, conv2d_backward, _conv2d,
           ("dx[n, :, i : i + HH, j : j + WW] +=", "dx[n, :, i : i + HH, j : j + WW] ="), shape="cache"),
@@ -209,9 +215,9 @@ CASES = [
     plant("conv2d-averaged-over-batch", "factor", conv2d, conv2d_backward, _conv2d,
           ("* dout[n, f, i, j]\n                    dx", "* dout[n, f, i, j] / N\n                    dx"),
           shape="cache"),
-    plant("max-pool-shared-ends", "overwritten", max_pool, max_pool_backward, given(x=apart(6, 7)),
+    plant("max-pool-shared-ends", "overwritten", max_pool, max_pool_backward, given(x=_peaks),
           ("dx[rows, best] +=", "dx[rows, best] ="), shape="directional"),
-    plant("max-pool-to-the-smallest", "wrong point", max_pool, max_pool_backward, given(x=apart(6, 7)),
+    plant("max-pool-to-the-smallest", "wrong point", max_pool, max_pool_backward, given(x=_peaks),
           ("argmax", "argmin"), shape="directional"),
     plant("max-pool-without-mask", "missing activation derivative", max_pool_2x2, max_pool_2x2_backward,
           given(x=apart(2, 4, 6)), ("mask * dout", "np.ones_like(blocks) * dout"), shape="cache"),
