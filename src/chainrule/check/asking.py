@@ -102,6 +102,11 @@ class Question:
         """What `forward` returns."""
         return self.forward(**arguments) if self.by_keyword else self.forward(*arguments.values())
 
+    def seen(self, through: Any, arguments: dict[str, Any]) -> Any:
+        """What `forward` returns if its functions are copied by `through.function`."""
+        forward = through.function(self.forward)
+        return forward(**arguments) if self.by_keyword else forward(*arguments.values())
+
     def after(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The leaves of arguments that have been used, by name."""
         found: dict[str, Any] = {}

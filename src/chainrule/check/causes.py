@@ -11,8 +11,9 @@ from chainrule.check.comparison import Array
 from chainrule.check.mistakes import Mistakes
 from chainrule.check.mutants import RANKS, Mutant
 from chainrule.check.patterns import near
-from chainrule.check.tape import MAX_EQUATIONS, Tape, recorded
+from chainrule.check.tape import MAX_EQUATIONS, Tape
 from chainrule.check.verdict import Cause
+from chainrule.check.watching import watched
 from chainrule.errors import ChainruleError
 
 WORK = 3e8  # how many numbers all mutants together may handle: under a second
@@ -21,6 +22,7 @@ WORK = 3e8  # how many numbers all mutants together may handle: under a second
 def record(
     outputs: Callable[[dict[str, Any]], tuple[Any, ...]],
     point: Mapping[str, Array],
+    wrt: Sequence[str],
     cotangents: Sequence[Any],
     expected: Sequence[Any],
 ) -> Tape | None:
@@ -31,18 +33,17 @@ def record(
     outputs : callable
         From a dict of arrays to a tuple of outputs.
     point : dict of str to ndarray
+    wrt : sequence of str
+        The arrays whose gradients are wanted.
     cotangents, expected : sequence of arrays
         The gradient by each output, and its value.
     """
-    single = len(cotangents) == 1
-    graph = recorded((lambda p: outputs(p)[0]) if single else outputs, point)
-    if graph is None or len(graph.equations) > MAX_EQUATIONS or len(graph.outputs) != len(cotangents):
-        return None
-    for v, name in zip(graph.inputs, point, strict=True):
-        v.name = name  # an entry of a dict may have been renamed
     try:
-        tape = Tape(graph, list(point.values()), cotangents)
-    except Exception:  # an op without a rule, or shapes that depend on values
+        graph = watched(outputs, point)
+        if len(graph.equations) > MAX_EQUATIONS or len(graph.outputs) != len(cotangents):
+            return None
+        tape = Tape(graph, list(point.values()), cotangents, wrt)
+    except Exception:  # whatever somebody's code does with something that is no array
         return None
     same = all(np.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in zip(tape.outputs, expected, strict=True))
     return tape if same else None

@@ -15,6 +15,7 @@ from chainrule.check.patterns import known_numbers, near
 from chainrule.check.reading import Answer, Hand, is_float
 from chainrule.check.tape import Tape
 from chainrule.check.verdict import Cause, Finding, GradientError, Report
+from chainrule.check.watching import Glasses
 from chainrule.engine import value_and_grad
 
 TOLERANCES = {2: 5e-2, 4: 1e-3, 8: 1e-6}  # by the bytes of a float
@@ -186,9 +187,15 @@ class _Loss:
         return total
 
     def traced(self, point: Point) -> tuple[Any, ...]:
-        """The outputs, for a recording."""
+        """The outputs."""
         outputs, _ = split(self.question.ask(self.question.copies({**self.leaves, **point})), self.outputs)
         return outputs
+
+    def watched(self, point: Point) -> tuple[Any, ...]:
+        """The outputs of watched inputs: `forward` is run with a NumPy that watches new arrays too."""
+        glasses = Glasses()
+        glasses.tracer = next(iter(point.values())).tracer
+        return split(self.question.seen(glasses, self.question.copies({**self.leaves, **point})), self.outputs)[0]
 
     def differs(self) -> Report | None:
         """A report if two calls do not give the same."""
@@ -252,7 +259,9 @@ class _Check:
         tapes: list[Tape | None] = []  # recorded when it is first needed, that is when something is wrong
 
         def exact() -> dict[str, Array] | None:
-            tapes.append(record(self.loss.traced, point, self.loss.cotangents, self.loss.traced(point)))
+            floats = {n: np.asarray(x, float) for n, x in leaves.items() if is_float(x)}
+            watched = {**floats, **point}
+            tapes.append(record(self.loss.watched, watched, [*point], self.loss.cotangents, self.loss.traced(point)))
             return tapes[0].gradients if tapes[0] else None
 
         def explained(given: dict[str, Array], correct: dict[str, Array], wrong: list[str]) -> dict[str, Cause]:

@@ -64,7 +64,7 @@ def logits(tape: Tape, y: Variable, most: int = 6) -> list[tuple[Variable, int]]
         return []
     earlier = [v for v, i in tape.made.items() if i < tape.made[y] and v in tape.depends and v != y][::-1]
     found = []
-    for axis, o in itertools.product(rows, [*earlier, *tape.graph.inputs]):
+    for axis, o in itertools.product(rows, [*earlier, *tape.inputs]):
         x = tape.values[o]
         if x.shape == value.shape and np.allclose(softmax(x, axis), value, rtol=1e-9, atol=1e-12):
             found.append((o, axis))

@@ -64,7 +64,7 @@ class Mutants:
 
     def __init__(self, tape: Tape, updated: dict[str, Array], targets: list[Array]) -> None:
         self.tape, self.updated, self.targets = tape, updated, targets
-        self.leaves = set(tape.graph.inputs)
+        self.leaves = set(tape.inputs)
         self.regions = [r for r in regions(tape) if not np.all(r.derivative() == 1)]
         self.groups = self._groups()
 

@@ -13,7 +13,6 @@ from chainrule.check.asking import InputError, Question, name_of, own
 from chainrule.check.handwritten import METHODS
 from chainrule.check.places import Place, gradient_places, matched_gradients, parameter_places
 from chainrule.check.reading import UPDATE, Answer, Hand, is_float
-from chainrule.ops.op import Value
 
 
 def methods_of(forward: Any, backward: Any, inputs: Any) -> tuple[Any, Any]:
@@ -71,21 +70,30 @@ class MethodQuestion(Question):
         return {**super().copies(leaves), "": {name: own(leaves[name]) for name in self.places}}
 
     def ask(self, arguments: dict[str, Any]) -> Any:
-        parameters = arguments[""]
-        thing, places = self.thing, self.places
-        if any(isinstance(leaf, Value) for leaf in parameters.values()):  # a recording leaves no arrays behind
-            other = MethodQuestion(self.method.__get__(thing), self._inputs(arguments))
-            thing, places = other.thing, other.places
-        for name, value in parameters.items():
-            for container, key in places[name]:
-                container[key] = value.tolist() if isinstance(container[key], list) else value
-        given = {name: value for name, value in arguments.items() if name}
-        method = self.method.__get__(thing)
-        return method(**given) if self.by_keyword else method(*given.values())
+        self._place(arguments[""])
+        return self._call(self.method.__get__(self.thing), arguments)
 
-    def _inputs(self, arguments: dict[str, Any]) -> Any:
+    def seen(self, through: Any, arguments: dict[str, Any]) -> Any:
+        other = copy.copy(self)  # a recording leaves no arrays behind
+        other.thing = copy.deepcopy(self.thing)
+        other.places = {}
+        current = parameter_places(other.thing)
+        for name, unique in self.names.items():
+            container, key = current[name]
+            other.places[unique] = [*_holders(other.thing, container[key])]
+        other._place(arguments[""])
+        other.thing.__class__ = through.kind(type(other.thing))
+        return self._call(through.function(self.method).__get__(other.thing), arguments)
+
+    def _place(self, parameters: Mapping[str, Any]) -> None:
+        """Give the object other parameters, wherever it holds them."""
+        for name, value in parameters.items():
+            for container, key in self.places[name]:
+                container[key] = value.tolist() if isinstance(container[key], list) else value
+
+    def _call(self, method: Any, arguments: dict[str, Any]) -> Any:
         given = {name: value for name, value in arguments.items() if name}
-        return given if self.by_keyword else tuple(given.values())
+        return method(**given) if self.by_keyword else method(*given.values())
 
     def after(self, arguments: dict[str, Any]) -> dict[str, Any]:
         found = super().after({name: value for name, value in arguments.items() if name})
@@ -119,7 +127,7 @@ class MethodHand(Hand):
         if not found and isinstance(returned, tuple):
             found = next((f for part in returned if (f := matched_gradients(part, values))), {})
         if found and not _are_inputs(returned, before, question):
-            gradients = {names[name]: g for name, g in found.items()}
+            gradients = {names[name]: np.array(g) for name, g in found.items()}
             return Answer(gradients, "returns the gradients of the object's parameters")
         kept = gradient_places(parameter_places(question.thing), question.thing)
         if kept:

@@ -227,7 +227,7 @@ def is_float(x: Any) -> bool:
 def numeric(x: Any) -> Array | None:
     """A gradient as an array of real numbers, None if it is none."""
     try:
-        array = np.asarray(x)
+        array = np.array(x)  # a copy: the code may write into its arrays in a later call
     except Exception:  # an object of somebody's own
         return None
     if array.dtype.kind == "c":

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.check.comparison import Array
-from chainrule.graph import Equation, Graph, Symbol, Variable, trace
+from chainrule.graph import Equation, Graph, Variable
 from chainrule.graph.graph import live
 from chainrule.ops.families import Elementwise
 from chainrule.ops.op import OPS
@@ -23,52 +23,30 @@ Join = Callable[[list[Part]], Array]
 MAX_EQUATIONS = 3000
 
 
-def recorded(f: Callable[[dict[str, Any]], Any], point: Mapping[str, Array]) -> Graph | None:
-    """The graph of `f`, a function of a dict of arrays; None if it cannot be recorded.
-
-    Code that ends in `float(loss)` is recorded up to there.
-    """
-    try:
-        return trace(f, dict(point))
-    except Exception as error:  # whatever somebody's code does with something that is no array
-        symbol = _last_symbol(error)
-        if symbol is None or symbol.shape != ():
-            return None
-        try:
-            return symbol.tracer.finish([symbol], single=True)
-        except Exception:
-            return None
-
-
-def _last_symbol(error: Exception) -> Symbol | None:
-    """The Symbol whose number was asked for when tracing ended in this error."""
-    trail = error.__traceback__
-    while trail is not None and trail.tb_next is not None:
-        trail = trail.tb_next
-    found = trail.tb_frame.f_locals.get("self") if trail is not None else None
-    return found if isinstance(found, Symbol) else None
-
-
 class Tape:
     """The values of a graph's variables, and its gradients.
 
     Parameters
     ----------
     graph : Graph
-        Its inputs are those whose gradients are wanted.
     point : sequence of ndarray
         One for each input.
     cotangents : sequence of ndarray
         One for each output: the gradient by it.
+    wrt : sequence of str, optional
+        The inputs whose gradients are wanted; by default all.
     """
 
-    def __init__(self, graph: Graph, point: Sequence[Array], cotangents: Sequence[Any]) -> None:
+    def __init__(
+        self, graph: Graph, point: Sequence[Array], cotangents: Sequence[Any], wrt: Sequence[str] | None = None
+    ) -> None:
         self.graph = graph
         self.equations = live(graph.equations, graph.outputs)
         self.values: dict[Variable, Array] = dict(zip(graph.inputs, point, strict=True))
         self.values.update(graph.constants)
         self.made: dict[Variable, int] = {}
-        self.depends: set[Variable] = set(graph.inputs)
+        self.inputs = tuple(v for v in graph.inputs if wrt is None or v.name in wrt)
+        self.depends: set[Variable] = set(self.inputs)
         with np.errstate(all="ignore"):
             for i, e in enumerate(self.equations):
                 self.values[e.output] = np.asarray(e.op.forward(*self.operands(e), **e.attributes))
@@ -136,7 +114,7 @@ class Tape:
     def _gathered(self, parts: Mapping[Variable, list[Part]], joins: Mapping[Variable, Join]) -> dict[str, Array]:
         return {
             v.name: self._joined(v, parts[v], joins) if parts.get(v) else np.zeros(self.values[v].shape)
-            for v in self.graph.inputs
+            for v in self.inputs
         }
 
     def standard(self, i: int, g: Array) -> Pairs:
