@@ -20,28 +20,26 @@ HEIGHT, ROW, GAP, MARGIN, CHARACTER = 40, 62, 30, 20, 6.7  # in pixels
 LONGEST = 34  # characters of a label; the whole text is in the tooltip
 
 STYLE = """
-svg.chainrule text { font: 11.5px ui-monospace, Menlo, Consolas, monospace; fill: #1f2937; }
-svg.chainrule .small { font-size: 10px; fill: #6b7280; }
-svg.chainrule path { fill: none; stroke: #9ca3af; stroke-width: 1.2; }
-svg.chainrule rect { fill: #f3f4f6; stroke: #9ca3af; stroke-width: 1.2; }
-svg.chainrule rect.parameter { fill: #dcfce7; stroke: #15803d; }
-svg.chainrule rect.forward { fill: #dbeafe; stroke: #2563eb; }
-svg.chainrule rect.backward { fill: #ffedd5; stroke: #ea580c; }
-svg.chainrule rect.output { stroke-width: 2.6; }
-svg.chainrule path.forward { stroke: #2563eb; }
-svg.chainrule path.backward { stroke: #ea580c; }
-svg.chainrule path.saved { stroke-dasharray: 3 3; stroke-width: 1; }
-svg.chainrule path.head { stroke: none; fill: #9ca3af; }
-svg.chainrule path.head.forward { fill: #2563eb; }
-svg.chainrule path.head.backward { fill: #ea580c; }
+svg.chainrule { --ink: #1f2937; --pale: #6b7280; --input: #f3f4f6; --parameter: #dcfce7; --forward: #dbeafe;
+  --backward: #ffedd5; --blue: #2563eb; --orange: #ea580c; --green: #15803d; }
 @media (prefers-color-scheme: dark) {
-  svg.chainrule text { fill: #e5e7eb; }
-  svg.chainrule .small { fill: #9ca3af; }
-  svg.chainrule rect { fill: #374151; }
-  svg.chainrule rect.parameter { fill: #14532d; stroke: #4ade80; }
-  svg.chainrule rect.forward { fill: #1e3a8a; stroke: #60a5fa; }
-  svg.chainrule rect.backward { fill: #7c2d12; stroke: #fb923c; }
+  svg.chainrule { --ink: #e5e7eb; --pale: #9ca3af; --input: #374151; --parameter: #14532d; --forward: #1e3a8a;
+    --backward: #7c2d12; --blue: #60a5fa; --orange: #fb923c; --green: #4ade80; }
 }
+svg.chainrule text { font: 11.5px ui-monospace, Menlo, Consolas, monospace; fill: var(--ink); }
+svg.chainrule .small { font-size: 10px; fill: var(--pale); }
+svg.chainrule path { fill: none; stroke: #9ca3af; stroke-width: 1.2; }
+svg.chainrule rect { fill: var(--input); stroke: #9ca3af; stroke-width: 1.2; }
+svg.chainrule rect.parameter { fill: var(--parameter); stroke: var(--green); }
+svg.chainrule rect.forward { fill: var(--forward); stroke: var(--blue); }
+svg.chainrule rect.backward { fill: var(--backward); stroke: var(--orange); }
+svg.chainrule rect.output { stroke-width: 2.6; }
+svg.chainrule path.forward { stroke: var(--blue); }
+svg.chainrule path.backward { stroke: var(--orange); }
+svg.chainrule path.saved { stroke-dasharray: 3 3; stroke-width: 1; }
+svg.chainrule path.head { fill: #9ca3af; stroke: none; }
+svg.chainrule path.head.forward { fill: var(--blue); }
+svg.chainrule path.head.backward { fill: var(--orange); }
 """
 
 
@@ -176,25 +174,23 @@ class Picture:
             used = [u for n in here for u in n.uses if u in here and u.band == LEAF]
             leaves = list(dict.fromkeys(used)) + [n for n in here if n.band == LEAF and n not in used]
             stacks = {LEAF: leaves, RESULT: [n for n in here if n.band == RESULT]}
-            lines = max(1, *map(len, stacks.values()), 1 + max(depth.values(), default=0))
+            height = max(1, *map(len, stacks.values()), 1 + max(depth.values(), default=0))
             for n in here:
-                line = (lines - 1) / 2 if n.band == FORWARD else lines - 1 - depth.get(n, 0)
-                line = stacks[n.band].index(n) if n.band in stacks else line
-                n.y = y + ROW * line
+                place = (height - 1) / 2 if n.band == FORWARD else height - 1 - depth.get(n, 0)
+                n.y = y + ROW * (stacks[n.band].index(n) if n.band in stacks else place)
                 slots.setdefault((n.band, n.y), []).append(n)
-            y += ROW * lines
+            y += ROW * height
         self.height = y + MARGIN
         left = float(MARGIN)
         for band in range(4):
-            rows = [slots[key] for key in sorted(slots) if key[0] == band]
-            columns = max(map(len, rows), default=0)
-            cell = max((_width(n) for row in rows for n in row), default=0) + GAP
-            for row in rows:
-                if band != LEAF:
-                    row.sort(key=lambda n: sum(u.x for u in n.uses) / max(1, len(n.uses)))
-                for i, n in enumerate(row):
-                    n.x = left + (columns - len(row)) * cell / 2 + (i + 0.5) * cell
-            left += columns * cell + (GAP if rows else 0)
+            lines = [slots[key] for key in sorted(slots) if key[0] == band]
+            columns = max(map(len, lines), default=0)
+            cell = max((_width(n) for line in lines for n in line), default=0) + GAP
+            for line in lines:
+                line.sort(key=lambda n: sum(u.x for u in n.uses) / max(1, len(n.uses)))
+                for i, n in enumerate(line):
+                    n.x = left + (columns - len(line)) * cell / 2 + (i + 0.5) * cell
+            left += columns * cell + (GAP if lines else 0)
         return left + MARGIN - GAP
 
     def svg(self) -> str:
