@@ -10,6 +10,7 @@ from chainrule.check.asking import Binding, InputError, Question, bindings, name
 from chainrule.check.causes import explain, record
 from chainrule.check.comparison import Array, Point
 from chainrule.check.judge import Case, Judge
+from chainrule.check.models import TOLERANCES, is_model, of_model
 from chainrule.check.objects import MethodHand, MethodQuestion, has_parameters, methods_of
 from chainrule.check.patterns import known_numbers, near
 from chainrule.check.reading import Answer, Hand, is_float
@@ -18,14 +19,14 @@ from chainrule.check.verdict import Cause, Finding, GradientError, Report
 from chainrule.check.watching import Glasses
 from chainrule.engine import value_and_grad
 
-TOLERANCES = {2: 5e-2, 4: 1e-3, 8: 1e-6}  # by the bytes of a float
-
 
 def backward(
     forward: Callable[..., Any],
-    backward: Callable[..., Any],
+    backward: Callable[..., Any] | None,
     inputs: Any,
     *,
+    loss: Any = None,
+    optimizer: Any = None,
     lr: float | None = None,
     step: float | None = None,
     tolerance: float | None = None,
@@ -42,10 +43,13 @@ def backward(
         As it stands: a function of the inputs, of the cache, of `(dout, cache)`, or of the output's gradient and the
         inputs, that returns gradients as a tuple, list or dict (`dW1`, `W1`, `grad_W1`, `W1_grad`, or in the order of
         the inputs, None where there is none), also behind the loss; or an update step that returns new parameters or
-        changes them in place. It may be `forward` itself.
+        changes them in place. It may be `forward` itself. Both may be methods of an object that has parameters.
     inputs : tuple, list, dict or array
         What `forward` is called with: arguments in their order, or by name. Arrays may stand in nested containers.
         Integers and inputs for which no gradient comes back are skipped.
+    loss, optimizer : optional
+        For a model of PyTorch's or of the library's, which stands for `forward` with None for `backward`, and
+        `(inputs, targets)`: the loss, a function of (outputs, targets), and what makes its steps.
     lr : float, optional
         The learning rate of an update step; otherwise its default, or estimated.
     step : float, optional
@@ -65,6 +69,8 @@ def backward(
     InputError
         If it cannot be told how the functions are to be called, or what came back.
     """
+    if is_model(forward) and backward is None:
+        return of_model(forward, loss, inputs, optimizer, lr, step=step, tolerance=tolerance, seed=seed)
     forward, backward = methods_of(forward, backward, inputs)
     kind, of_hand = (MethodQuestion, MethodHand) if has_parameters(forward) else (Question, Hand)
     question = kind(forward, inputs)
@@ -91,7 +97,9 @@ def backward(
 _report_of = backward  # the functions here have a parameter of this name
 
 
-def assert_backward(forward: Callable[..., Any], backward: Callable[..., Any], inputs: Any, **options: Any) -> None:
+def assert_backward(
+    forward: Callable[..., Any], backward: Callable[..., Any] | None, inputs: Any, **options: Any
+) -> None:
     """Raise AssertionError with the report of `check.backward` unless the derivative is right; for tests."""
     __tracebackhide__ = True
     report = _report_of(forward, backward, inputs, **options)

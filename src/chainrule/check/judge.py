@@ -33,6 +33,8 @@ class Case:
         For gradients recovered from an update, their rounding error.
     step, tolerance : float
         The step to be judged; the relative error that is allowed.
+    complex_numbers : bool
+        Whether the loss may take complex numbers.
     exact : callable
         The correct gradients by another route, or None: they are believed only where arithmetic confirms them.
     explain : callable
@@ -47,6 +49,7 @@ class Case:
     step: float | None = None
     tolerance: float = 1e-6
     seed: int = 0
+    complex_numbers: bool = True
     exact: Callable[[], dict[str, Array] | None] = lambda: None
     explain: Callable[[dict[str, Array], dict[str, Array], list[str]], dict[str, Cause]] = lambda *_: {}
 
@@ -66,6 +69,7 @@ class Judge:
     def __init__(self, case: Case) -> None:
         self.case = case
         self.arithmetic = Arithmetic(case.loss, case.point, case.step)
+        self.arithmetic.allows_complex &= case.complex_numbers
         self.sizes = self.arithmetic.sizes
         self.fitting = {name: fitted(g, case.point[name].shape) for name, g in case.given.items()}
         norms = [self._norm(name) for name in case.given]
