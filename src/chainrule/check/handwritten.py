@@ -52,6 +52,7 @@ METHODS = {
         "partial_fit train fit backward backprop backpropagation backward_pass",
     }.items()
 }
+ZEROES = ("zero_grad", "zero_grads", "zero_gradients", "reset_grad", "reset_grads", "reset_gradients", "clear_grads")
 EVALUATES = ("validate", "evaluate", "accuracy", "score", "test")
 
 
@@ -209,6 +210,9 @@ class HandwrittenModel(Subject):
         """The gradients by the parameters' names, and in the form in which they were returned."""
         values, f = self._values(x, t), getattr(self.thing, method)
         needs = set(roles(f, backward=True).values())
+        for name in ZEROES:
+            if callable(getattr(self.thing, name, None)):
+                call(getattr(self.thing, name), {})
         if "predict" in self._plans:
             values["outputs"] = as_array(self._forward(self._plans["predict"][0], x))
         if not needs & {"inputs", "targets"}:

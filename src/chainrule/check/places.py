@@ -16,7 +16,14 @@ _PARAMETER = re.compile(
     r"(w|b|u|v|weights?|bias(es)?|gamma|beta|theta|kernel|coef|intercept)([\d_.].*)?|[wub][a-z]?[a-z]?"
 )
 _NUMBER = re.compile(r"(w|b|weight|bias|intercept)\d*")
-_GRADIENT = re.compile(r"(d_?|grads?_?|nabla_?|delta_?|g_)(?P<of>.+)|(?P<of2>.+?)(_grads?|_gradients?|_d|\.grad)")
+# What stands beside a parameter under its name and a prefix or suffix: its gradient, or what an optimiser remembers.
+_BESIDE = re.compile(
+    r"(d_?|grads?_?|nabla_?|delta_?|g_|[vms]_?|velocity_?|momentum_?|prev_?|old_?|best_?|cache_?|sum_?)(?P<of>.+)|"
+    r"(?P<of2>.+?)(_grads?|_gradients?|_d|_[vms]|_velocity|_momentum|_prev|_old|_best|_cache)"
+)
+_GRADIENTS = re.compile(
+    r"(d_?|kept_?|old_?|sum_?)?(grads?|gradients?|nablas?|derivatives?|params_grads?)|kept|v|s|r|ms|vs|opt\w*|adam\w*"
+)
 _MODES = ("training", "is_training", "train_mode", "train_flg", "train_flag", "train")
 _CACHES = re.compile(
     r"xs?|a|z|y|t|o|h|s|out|outputs?|inputs?|mask|cache|errors?|loss(es)?|probs|probabilities|logits|scores|targets?|"
@@ -32,15 +39,19 @@ def parameter_places(thing: Any) -> dict[str, Place]:
         if isinstance(kept, Mapping) and kept and all(_is_array(v) for v in kept.values()):
             return {str(key): (kept, key) for key in kept}
     found = {}
-    for name, container, key in _walk(thing):
+    for name, container, key, owner in _walk(thing):
         plain = _plain(name)
-        gradient = _GRADIENT.fullmatch(plain)
+        beside = _BESIDE.fullmatch(plain)
+        holders = [word.lower().strip("_") for word in re.findall(r"(\w+)\[", name)]
         if not _is_array(container[key]):
-            wanted = _NUMBER.fullmatch(plain.lower()) is not None
-        elif gradient and _beside(container, gradient["of"] or gradient["of2"]):
+            wanted = _NUMBER.fullmatch(plain.lower()) is not None and "[" not in name
+        elif beside and (beside["of"] or beside["of2"]) in (container if isinstance(container, dict) else owner):
             wanted = False
         else:
-            wanted = not _CACHES.fullmatch(plain.lower().rstrip("0123456789_"))
+            words = [plain.lower().rstrip("0123456789_"), *(word for word in holders if word != plain.lower())]
+            wanted = not any(_CACHES.fullmatch(word) for word in words)
+            wanted = wanted and not (plain == "v" and "m" in owner)  # Adam's
+            wanted = wanted and not any(_GRADIENTS.fullmatch(word) for word in words[1:])
         if wanted:
             found[name] = (container, key)
     return found
@@ -48,7 +59,7 @@ def parameter_places(thing: Any) -> dict[str, Place]:
 
 def mode_places(thing: Any) -> list[Place]:
     """The flags of an object and its parts that say whether it is being trained: `self.training`."""
-    walked = ((_plain(name), container, key) for name, container, key in _walk(thing))
+    walked = ((_plain(name), container, key) for name, container, key, _ in _walk(thing))
     return [(c, k) for plain, c, k in walked if isinstance(c[k], bool) and plain in _MODES]
 
 
@@ -140,25 +151,28 @@ def _attributes(thing: Any) -> dict[str, Any]:
     return own if isinstance(own, dict) else {}
 
 
-def _walk(thing: Any) -> Iterator[tuple[str, Any, Any]]:
-    """All that an object holds in attributes, lists, dicts and objects of its own: name, container, key."""
+def _walk(thing: Any) -> Iterator[tuple[str, Any, Any, dict[str, Any]]]:
+    """All that an object holds in attributes, lists, dicts and objects of its own.
+
+    For each array and number its name, the container and key where it is, and the attributes of the object that has it.
+    """
     seen = {id(thing)}
-    waiting: list[tuple[str, Any]] = [("", _attributes(thing))]
+    waiting: list[tuple[str, Any, dict[str, Any]]] = [("", _attributes(thing), _attributes(thing))]
     while waiting:
-        prefix, container = waiting.pop(0)
+        prefix, container, owner = waiting.pop(0)
         pairs = list(container.items() if isinstance(container, dict) else enumerate(container))
-        inner: list[tuple[str, Any]] = []
+        inner: list[tuple[str, Any, dict[str, Any]]] = []
         for key, value in pairs:
             in_object = isinstance(key, str) and (not prefix or prefix.endswith("."))
             name = f"{prefix}{key}" if in_object else f"{prefix}[{key!r}]"
             if _is_array(value) or isinstance(value, (int, float)):
-                yield name, container, key
+                yield name, container, key, owner
             elif id(value) not in seen:
                 seen.add(id(value))
                 if isinstance(value, (list, dict)):
-                    inner.append((name, value))
+                    inner.append((name, value, owner))
                 elif isinstance(getattr(value, "__dict__", None), dict) and not isinstance(value, type):
-                    inner.append((f"{name}.", vars(value)))
+                    inner.append((f"{name}.", vars(value), vars(value)))
         waiting[:0] = inner
 
 
@@ -188,11 +202,6 @@ def _gradient_names(name: str) -> list[str]:
 def _plain(name: str) -> str:
     """The last word of a name: W of `layers[0].W`, W1 of `net['W1']`, weights of `weights[2]`."""
     return str((re.findall(r"[A-Za-z_]\w*", name) or [name])[-1]).strip("_")
-
-
-def _beside(container: Any, of: str) -> bool:
-    """Whether an array called `dW` stands beside a `W`, or is in a list, whose name alone tells."""
-    return not isinstance(container, dict) or of in container
 
 
 def _flat(given: Any) -> Iterator[Any]:
