@@ -69,11 +69,14 @@ def _backward(
         inputs = [symbols[x] if isinstance(x, Variable) else x for x in e.inputs]
         needed = [isinstance(x, Variable) and x in depends for x in e.inputs]
         tracer.rule = e.op.name
+        before = len(tracer.equations)
         pulled = pullback(e.op, gradients[e.output], symbols[e.output], inputs, e.attributes, needed)
         for x, d in zip(e.inputs, pulled, strict=True):
             if d is None:
                 continue
             gradients[x] = gradients[x] + d if x in gradients else d
+        for new in tracer.equations[before:]:
+            new.origin = e.origin
     tracer.rule = ""
     unnamed = {e.output for e in tracer.equations[len(graph.equations) :]}
     for v, d in gradients.items():  # only now, so that the name is that of the sum, not of its first part
@@ -84,6 +87,7 @@ def _backward(
 
 
 def _zeros(tracer: Tracer, like: Symbol) -> Symbol:
+    tracer.rule = "independent"
     zero: Symbol = broadcast_to(tracer.constant(np.zeros((), like.dtype)), like.shape)
     tracer.rename(zero.variable, f"d_{like.variable.name}")
     return zero

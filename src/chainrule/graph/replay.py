@@ -64,6 +64,7 @@ class Replay:
             before = len(tracer.equations)
             y = rule(self, e, inputs) if rule else None
             if not (isinstance(y, Symbol) and dims.same_shape(y.shape, e.output.shape) and y.dtype == e.output.dtype):
+                tracer.names.difference_update(new.output.name for new in tracer.equations[before:])
                 del tracer.equations[before:]
                 y = tracer.record(e.op, inputs, e.attributes)
             for new in tracer.equations[before:]:
@@ -78,7 +79,12 @@ class Replay:
         made = self._made.get(y)
         if new and y is self.tracer.equations[-1].output:
             self.tracer.rename(y, e.output.name)
-        elif made is not None and made.rule == e.rule and AUTOMATIC.match(y.name) and not AUTOMATIC.match(e.output.name):
+        elif (
+            made is not None
+            and bool(made.rule) == bool(e.rule)
+            and AUTOMATIC.match(y.name)
+            and not AUTOMATIC.match(e.output.name)
+        ):
             self.tracer.rename(y, e.output.name)
 
 

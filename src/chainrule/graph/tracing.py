@@ -80,6 +80,7 @@ class Tracer:
         self.sizes: dict[str, tuple[Variable, int]] = {}
         self.names: set[str] = set()
         self.batch: tuple[str, Size] | None = None  # the first input that has a batch axis, and its size when traced
+        self.batch_name = "N"
         self.rule = ""  # while a derivative is being recorded: the op it belongs to
         self.unnamed: set[Variable] | None = None  # while a person's function runs: what has no name of theirs yet
 
@@ -184,9 +185,20 @@ class Tracer:
         """The graph of everything that the outputs depend on, checked."""
         found = tuple(self._operand(x, Op).variable if isinstance(x, Value) else _lift(self, x) for x in outputs)
         used = live(self.equations, found)
+        self._drop_numbers({*found, *(e.output for e in used)})
         needed = {*found, *(x for e in used for x in e.inputs if isinstance(x, Variable))}
         constants = {v: a for v, a in self.constants.items() if v in needed}
         return Graph(self.name, tuple(self.inputs), constants, used, found, self.sizes, single, form).check()
+
+    def _drop_numbers(self, living: set[Variable]) -> None:
+        """Names without the numbers that told them from names of what is no longer there."""
+        taken = {v.name for v in (*self.inputs, *self.constants, *living)}
+        for v in sorted(living, key=lambda v: v.name):
+            base, _, number = v.name.rpartition("_")
+            if base and number.isdigit() and base not in taken and not AUTOMATIC.match(v.name):
+                taken.remove(v.name)
+                taken.add(base)
+                v.name = base
 
 
 def _lift(tracer: Tracer, x: Any) -> Variable:
@@ -228,6 +240,8 @@ def trace(f: Callable[..., Any], *args: Any, batch: Mapping[str, int] | None = N
         batch = dict.fromkeys(_parameter_names(f, len(args))[len(args) - inputs :], 0) if batch is None else batch
     names = _parameter_names(f, len(args))
     tracer = Tracer(getattr(f, "__name__", type(f).__name__).strip("<>"))
+    leaves = {name for arg, own in zip(args, names, strict=True) for name, _ in tree.flatten(arg, own)}
+    tracer.batch_name = next(name for name in ("N", "M", "batch_size") if name not in leaves)
     symbols = []
     for name, arg in zip(names, args, strict=True):
         leaves = [
@@ -260,8 +274,8 @@ def _input(tracer: Tracer, name: str, x: Any, axis: int | None) -> Symbol:
     first, size = tracer.batch = tracer.batch or (name, shape[axis])
     if not same(size, shape[axis]):
         raise ShapeError(f"batch: '{first}' has the size {size} along its batch axis, but '{name}' has {shape[axis]}.")
-    symbol = tracer.input(name, (*shape[:axis], Dim("N"), *shape[axis + 1 :]), x.dtype)
-    tracer.sizes.setdefault("N", (symbol.variable, axis))
+    symbol = tracer.input(name, (*shape[:axis], Dim(tracer.batch_name), *shape[axis + 1 :]), x.dtype)
+    tracer.sizes.setdefault(tracer.batch_name, (symbol.variable, axis))
     return symbol
 
 
@@ -270,6 +284,8 @@ def _parameter_names(f: Callable[..., Any], count: int) -> list[str]:
     f = inspect.unwrap(f)
     if hasattr(f, "parameter_names"):
         return [*f.parameter_names[:count], *(f"arg{i}" for i in range(len(f.parameter_names), count))]
+    if not hasattr(f, "__code__") and not hasattr(f, "__func__") and hasattr(type(f), "__call__"):
+        f = f.__call__  # an object that can be called
     code = getattr(getattr(f, "__func__", f), "__code__", None)
     names: list[str] = []
     if code is not None:
