@@ -77,9 +77,7 @@ class Replay:
     def _keep_name(self, e: Equation, y: Variable, new: bool) -> None:
         """Give what stands for a value the value's name, unless it has one that says more."""
         made = self._made.get(y)
-        if new and y is self.tracer.equations[-1].output:
-            self.tracer.rename(y, e.output.name)
-        elif (
+        if (new and y is self.tracer.equations[-1].output) or (
             made is not None
             and bool(made.rule) == bool(e.rule)
             and AUTOMATIC.match(y.name)

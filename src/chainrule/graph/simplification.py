@@ -5,6 +5,7 @@ them until nothing changes. What a function is known by another name for (softma
 `recognition`, before the derivative is taken.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -156,13 +157,19 @@ def _symbolic(value: Any) -> bool:
 def _unspread(replay: Replay, e: Equation, inputs: list[Any], i: int) -> Any:
     """Input i as a number, or without its broadcasting, if the result keeps its shape."""
     x = inputs[i]
-    source = replay.parts(x, BroadcastTo)
-    if source is not None:
+    source = replay.parts(x, BroadcastTo, Reshape)
+    if source is not None and isinstance(source[0], Symbol) and _repeats(source[0].shape, x.shape):
         others = [other.shape for k, other in enumerate(inputs) if k != i and isinstance(other, Symbol)]
         if dims.same_shape(dims.broadcast(source[0].shape, *others), e.output.shape):
             x = source[0]
     number = replay.number(x)
     return x if number is None else number
+
+
+def _repeats(old: dims.Shape, new: dims.Shape) -> bool:
+    """Whether NumPy's broadcasting turns `old` into `new`, or into what broadcasts as `new` does."""
+    before = len(new) - len(old)
+    return before >= 0 and all(dims.same(a, b) or dims.same(a, 1) for a, b in zip(old, new[before:], strict=True))
 
 
 def _same_numbers(replay: Replay, e: Equation, x: Any) -> Any:
@@ -177,11 +184,20 @@ def _same_numbers(replay: Replay, e: Equation, x: Any) -> Any:
         if before is None:
             return None
         first = before.attributes["order"]
+        if _is_matrix_transpose(e) != _is_matrix_transpose(before):
+            return None  # x.transpose(0, 2, 1, 3).mT reads better in one order than in the other
         return np.transpose(replay.inputs(before)[0], tuple(first[i] for i in order))  # type: ignore[union-attr]
     if dims.same_shape(x.shape, e.output.shape) and x.dtype == e.output.dtype:
         return x
     if e.op is not Reshape:
         return None
+    made = replay.made(x, Sum)
+    if made is not None and made.attributes["keepdims"] and replay.uses[e.inputs[0]] == 1:
+        y = replay.inputs(made)[0].sum(axis=made.attributes["axis"])
+        if dims.same_shape(y.shape, e.output.shape):
+            return y
+    if (parts := replay.parts(x, Negative)) and replay.uses[e.inputs[0]] == 1:
+        return -parts[0].reshape(e.output.shape)
     source = replay.parts(x, Reshape, BroadcastTo)
     if source and dims.same(dims.size_of(source[0].shape), dims.size_of(x.shape)):
         return source[0].reshape(e.output.shape)
@@ -222,7 +238,7 @@ def _share_of_one(replay: Replay, x: Any) -> tuple[Any, Any] | None:
 
 def _add(replay: Replay, e: Equation, a: Any, b: Any) -> Any:
     for x, other in ((a, b), (b, a)):
-        if replay.number(x) == 0:
+        if _all_are(replay, x, 0):
             return _whole(e, other)
     if parts := replay.parts(b, Negative):
         return a - parts[0]
@@ -248,14 +264,8 @@ def _multiply(replay: Replay, e: Equation, a: Any, b: Any) -> Any:
             return _whole(e, other)
         if number == -1:
             return -other
-        if number is not None and (inner := replay.parts(other, Multiply)):
-            first = replay.number(inner[0])
-            if first is not None:
-                return number * first * inner[1]
-        if number and (inner := replay.parts(other, Divide)):
-            divisor = replay.number(inner[1])
-            if divisor and divisor % number == 0:
-                return inner[0] / int(divisor / number)
+        if number and (scaled := _scaled(replay, other, number)) is not None:
+            return scaled
         if number is not None and (part := _share_of_one(replay, other)):
             return replay.tracer.constant(np.asarray(number * part[0], e.output.dtype)) / part[1]
         if (part := _share_of_one(replay, x)) and isinstance(other, Symbol):
@@ -272,13 +282,66 @@ def _divide(replay: Replay, e: Equation, a: Any, b: Any) -> Any:
         return _whole(e, a)
     if parts := replay.parts(a, Negative):
         return -(parts[0] / b)
-    if number is not None and (inner := replay.parts(a, Multiply)):
-        first = replay.number(inner[0])
-        if first is not None and first % number == 0:
-            return first / number * inner[1]
-    if isinstance(b, (int, Dim)) and (inner := replay.parts(a, Divide)) and isinstance(inner[1], (int, Dim)):
-        return inner[0] / (inner[1] * b)
+    if isinstance(b, (int, Dim)):
+        count = int(number) if isinstance(number, float) and number.is_integer() else b
+        if (inner := replay.parts(a, Multiply)) and (k := replay.number(inner[0])) and float(k).is_integer():
+            return _over(int(k), inner[1], count)
+        if (inner := replay.parts(a, Divide)) and isinstance(inner[1], (int, Dim)):
+            return inner[0] / (inner[1] * b)
+    inner = replay.parts(a, Divide) if number else None
+    product = replay.parts(inner[1], Multiply) if inner else None
+    if inner and product and (k := replay.number(product[0])):
+        return inner[0] / (_whole_number(k * number) * product[1])
+    made = replay.made(a, Sum) if e.rule else None
+    if made is not None and replay.uses[e.inputs[0]] == 1:
+        x = replay.inputs(made)[0]
+        count = dims.size_of(tuple(x.shape[i] for i in made.attributes["axis"]))
+        if isinstance(b, (int, Dim)) and dims.same(count, b):
+            return replay.tracer.record(Mean, [x], made.attributes)
     return None
+
+
+def _over(k: int, x: Any, count: Any) -> Any:
+    """k x / count with what is common to k and count taken out; None if nothing is."""
+    coefficients = list(count.terms.values()) if isinstance(count, Dim) else [count]
+    common = math.gcd(k, *coefficients)
+    if common == 1:
+        return None
+    k, count = k // common, dims.divide(count, common)
+    y = x if k == 1 else k * x
+    return y if dims.same(count, 1) else y / count
+
+
+def _scaled(replay: Replay, x: Any, k: float) -> Any:
+    """k x, if a number that is in x already takes up the factor; else None."""
+    if (parts := replay.parts(x, Multiply)) and (first := replay.number(parts[0])) is not None:
+        return _whole_number(k * first) * parts[1]
+    if parts := replay.parts(x, Reshape):
+        scaled = _scaled(replay, parts[0], k)
+        return None if scaled is None else scaled.reshape(x.shape)
+    parts = replay.parts(x, Divide)
+    if parts is None:
+        return None
+    if (first := replay.number(parts[0])) is not None and not isinstance(parts[1], (int, Dim)):
+        return _whole_number(k * first) / parts[1]
+    if isinstance(parts[1], (int, Dim)) and float(k).is_integer() and not isinstance(replay.number(parts[0]), float):
+        return _over(int(k), parts[0], parts[1])
+    product = replay.parts(parts[1], Multiply)
+    first = replay.number(product[0]) if product else None
+    if product and first and first % k == 0:
+        return parts[0] / product[1] if first == k else parts[0] / (_whole_number(first / k) * product[1])
+    return None
+
+
+def _whole_number(x: float) -> float:
+    """A whole number as an int, which is how it is written."""
+    return int(x) if float(x).is_integer() else x
+
+
+def _all_are(replay: Replay, x: Any, value: float) -> bool:
+    """Whether `x` is a number, or a constant whose elements all are this number."""
+    known = _known(replay, (replay.parts(x, BroadcastTo) or [x])[0])
+    return known is not None and bool(np.all(np.asarray(known) == value))
 
 
 def _negative(replay: Replay, e: Equation, x: Any) -> Any:
@@ -288,6 +351,8 @@ def _negative(replay: Replay, e: Equation, x: Any) -> Any:
         return parts[1] - parts[0]
     if part := _share_of_one(replay, x):
         return replay.tracer.constant(np.asarray(-part[0], e.output.dtype)) / part[1]
+    if (parts := replay.parts(x, Multiply)) and (number := replay.number(parts[0])) and number < 0:
+        return _whole_number(-number) * parts[1] if number != -1 else parts[1]
     return None
 
 
@@ -306,6 +371,13 @@ def _matmul(replay: Replay, e: Equation, a: Any, b: Any) -> Any:
         return -(parts[0] @ b)
     if parts := replay.parts(b, Negative):
         return -(a @ parts[0])
+    for x, other in ((a, b), (b, a)):
+        if (known := _known(replay, x)) is None or len(a.shape) != 2 or len(b.shape) != 2:
+            continue
+        if known.shape[0] == known.shape[1] and np.array_equal(known, np.eye(len(known))):
+            return other
+        if not known.any():
+            return broadcast_to(replay.tracer.constant(np.zeros((), e.output.dtype)), e.output.shape)
     single = [x for x in (a, b) if dims.same_shape(x.shape, (1, 1))]
     return a * b if single and dims.same(a.shape[-1], 1) and len(a.shape) == len(b.shape) == 2 else None
 

@@ -284,7 +284,7 @@ def _parameter_names(f: Callable[..., Any], count: int) -> list[str]:
     f = inspect.unwrap(f)
     if hasattr(f, "parameter_names"):
         return [*f.parameter_names[:count], *(f"arg{i}" for i in range(len(f.parameter_names), count))]
-    if not hasattr(f, "__code__") and not hasattr(f, "__func__") and hasattr(type(f), "__call__"):
+    if not hasattr(f, "__code__") and not hasattr(f, "__func__") and callable(f):
         f = f.__call__  # an object that can be called
     code = getattr(getattr(f, "__func__", f), "__code__", None)
     names: list[str] = []

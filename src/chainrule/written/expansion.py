@@ -96,7 +96,7 @@ def expand(graph: Graph) -> tuple[Graph, Hints]:
             return _logsumexp(hints, inputs[0], **e.attributes)
         if e.op is Add:
             return _accumulated(replay, e, inputs)
-        return _summed(hints, inputs[0], e.output.shape) if e.op is SumTo else None
+        return None
 
     return rewrite(graph, rule), hints
 
@@ -104,6 +104,8 @@ def expand(graph: Graph) -> tuple[Graph, Hints]:
 def _losses(replay: Replay, e: Equation, inputs: list[Any]) -> Any:
     if e.op is StopGradient:
         return inputs[0]
+    if e.op is SumTo:
+        return _summed(inputs[0], e.output.shape)
     if e.op is not CrossEntropy:
         return None
     logits, t = inputs
@@ -126,7 +128,7 @@ def _accumulated(replay: Replay, e: Equation, inputs: list[Any]) -> Any:
             dense.append(given.pop(0))
         sparse.extend(given)
         indices.extend([made.attributes["index"]] if made.op is ScatterAdd else made.attributes["indices"])
-    if not indices or len(dense) == 2 == len(inputs) and not sparse:
+    if not indices or (len(dense) == 2 == len(inputs) and not sparse):
         return None
     first = [sum(dense[1:], dense[0])] if dense else []
     if first and not dims.same_shape(first[0].shape, e.output.shape):
@@ -176,11 +178,9 @@ def _logsumexp(hints: Hints, x: Symbol, axis: tuple[int, ...], keepdims: bool) -
     return y if keepdims else y.squeeze(axis)
 
 
-def _summed(hints: Hints, x: Any, shape: dims.Shape) -> Any:
+def _summed(x: Any, shape: dims.Shape) -> Any:
     """`sum_to` as a sum over axes."""
     new = len(x.shape) - len(shape)
     stretched = [i + new for i, n in enumerate(shape) if dims.same(n, 1) and not dims.same(x.shape[i + new], 1)]
     y = Sum.apply(x, axis=(*range(new), *stretched), keepdims=not new)
-    y = y if dims.same_shape(y.shape, shape) else y.reshape(shape)
-    hints.notes[y.variable] = "broadcast: the sum over its copies"
-    return y
+    return y if dims.same_shape(y.shape, shape) else y.reshape(shape)

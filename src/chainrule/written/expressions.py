@@ -30,6 +30,12 @@ from chainrule.written.expansion import Accumulate, Pick
 
 STATEMENTS = (ScatterAdd, Accumulate, DropoutMask)  # what takes several lines
 ROOT = re.compile(r"np\.sqrt\(([^()]*)\)")
+KNOWN_NUMBERS = {
+    math.pi: "np.pi",
+    2 * math.pi: "2 * np.pi",
+    math.sqrt(2 / math.pi): "(2 / np.pi) ** 0.5",
+    2 / math.sqrt(math.pi): "2 / np.pi ** 0.5",
+}
 Text = Callable[[Any], str]  # of an operand: a name, or a whole expression if it is written in place
 
 
@@ -166,6 +172,9 @@ def _plain(x: Any) -> str:
     third = Fraction(x).limit_denominator(12)
     if third.denominator not in (1, 2, 4, 5, 8, 10) and third.numerator / third.denominator == x:
         return f"{third.numerator} / {third.denominator}"
+    for value, text in KNOWN_NUMBERS.items():
+        if x in (value, -value):
+            return text if x > 0 else f"-({text})"
     square = round(x * x) if 1 < x < 1e4 else 0
     return f"{square} ** 0.5" if square**0.5 == x and not x.is_integer() else repr(x)
 

@@ -15,11 +15,12 @@ from chainrule.ops.activation import Relu, Sigmoid, Softplus, Tanh
 from chainrule.ops.arithmetic import Add, Divide, Exp, Log, Maximum, Multiply, Negative, Power, Sqrt, Subtract, Where
 from chainrule.ops.families import Comparison, Structural
 from chainrule.ops.indexing import Getitem, Onehot
-from chainrule.ops.op import Op
+from chainrule.ops.loss import BinaryCrossEntropy
+from chainrule.ops.op import OPS, Op
 from chainrule.ops.product import Matmul
 from chainrule.ops.reduction import Argmax, Cumsum, Max, Mean, Min, Sum
 from chainrule.ops.structure import BroadcastTo, Cast, Concatenate, Pad, Reshape, Transpose
-from chainrule.written.expansion import Dot, Hints
+from chainrule.written.expansion import Dot, Hints, Pick
 from chainrule.written.expressions import STATEMENTS
 
 LONGEST = 6  # ops in one expression
@@ -125,7 +126,7 @@ class Names:
         """The name, with a number if it is taken."""
         found, count = name, 2
         while found in self.taken:
-            found = f"{name}_{count}" if name[-1].isdigit() or "_" in name else f"{name}{count}"
+            found = f"{name}_{count}"
             count += 1
         self.taken.add(found)
         return found
@@ -144,8 +145,9 @@ class Names:
         source = self.lines.by_name.get(v.name.removeprefix("d_")) if v.name.startswith("d_") else None
         if source is not None and source in self.lines.graph.inputs and v in self.lines.graph.outputs:
             return f"d{source.name}"
-        name = self.of.get(source) if source else None
-        return f"d_{name}" if name else "g"
+        if source is None or (source not in self.of and source not in self.lines.made):
+            return "g"
+        return f"d_{self.of.get(source) or self._of_the_field(self.lines.made[source])}"
 
     def _of_the_field(self, e: Equation) -> str:
         products = [part for part in self.lines.tree(e) if part.op in (Matmul, Dot)]
@@ -171,19 +173,29 @@ class Names:
 
 def note(lines: Lines, e: Equation) -> str:
     """What is said beside a line: what a forward line is called, or the rule that a backward line comes from."""
-    from chainrule.ops.op import OPS
-
-    for part in lines.tree(e):
-        if part.output in lines.hints.notes:
-            return lines.hints.notes[part.output]
+    if e.output in lines.hints.notes:
+        return lines.hints.notes[e.output]
     if e.rule:
-        rule = OPS.get(e.rule)
-        return "" if rule is None or issubclass(rule, Structural) else rule.rule
-    for part in lines.tree(e):
-        if part.op is Maximum and part.inputs[1] == 0:
-            return "relu"
-        if part.op.__name__ in ("Sigmoid", "Relu", "Softplus"):
-            return part.op.name
-        if part.op.__name__ == "BinaryCrossEntropy":
-            return "binary cross-entropy"
-    return ""
+        return _rule(lines, e)
+    if any(part.op is Pick for part in lines.tree(e)):
+        return "cross-entropy"
+    if any(part.op is BinaryCrossEntropy for part in lines.tree(e)):
+        return "binary cross-entropy"
+    if e.op is Maximum and 0 in [x for x in e.inputs if not isinstance(x, Variable)]:
+        return "relu"
+    return e.op.name if e.op in (Sigmoid, Relu, Softplus) else ""
+
+
+def _rule(lines: Lines, e: Equation) -> str:
+    """The rule of the op that a backward line is for; nothing where the line says it itself."""
+    rule = OPS.get(e.rule)
+    if rule is None or issubclass(rule, Structural) or (_by_number(e) and rule in (Multiply, Divide)):
+        return ""
+    if len({part.rule for part in lines.tree(e)}) > 1 and e.op in LINEAR:
+        return ""  # several contributions, by several rules
+    if e.op is Sum and rule.broadcasts:
+        return "broadcast forward, summed backward"
+    if e.op is Matmul and rule is Matmul:
+        left = lines.made.get(e.inputs[0])
+        return "dB = Aᵀ G" if left is not None and left.op is Transpose else "dA = G Bᵀ"
+    return rule.rule

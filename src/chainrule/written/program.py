@@ -134,7 +134,9 @@ class _Subject:
             raise ChainruleError("longhand: a loss goes with a model; a function returns its loss itself.")
         names = _argument_names(f, len(args))
         if isinstance(argnums, int):
-            argnums = range(len(args))[argnums] if -len(args) <= argnums < len(args) else argnums
+            argnums = argnums % len(args) if -len(args) <= argnums < 0 else argnums
+        elif argnums is not None:
+            argnums = [i % len(args) if -len(args) <= i < 0 else i for i in argnums]
         for i in [argnums] if isinstance(argnums, int) else argnums or ():
             if not 0 <= i < len(args):
                 raise ChainruleError(f"longhand: argnums names argument {i}, but {len(args)} arguments were given.")
@@ -194,8 +196,13 @@ class _Program:
         self.subject = subject
         self.graph, hints = expand(graph)
         self.lines = Lines(self.graph, hints, subject.layers)
-        arguments = [*subject.names, *(subject.update.names if subject.update else ())]
-        self.names = Names(self.lines, [subject.title, *(a for a in arguments if a not in self.lines.by_name)])
+        reserved = [subject.title, *(subject.update.names if subject.update else ())]
+        for name in subject.names:
+            if name in (*reserved, "np", "math"):
+                raise TraceError(
+                    f"longhand: the argument '{name}' has a name that the program needs for something else; rename it."
+                )
+        self.names = Names(self.lines, [*reserved, *(a for a in subject.names if a not in self.lines.by_name)])
         self.body: list[tuple[str, str, str]] = []  # code, shape, note; a heading has its text as code alone
         self.constants = {v: self._constant(v, array) for v, array in self.graph.constants.items()}
 
@@ -228,7 +235,7 @@ class _Program:
         for name, arg in zip(self.subject.names, self.subject.args, strict=True):
             if isinstance(arg, (dict, list, tuple)):
                 parts = _places(arg, name)
-                inner = [leaf for leaf, _ in tree.flatten(arg, name)]
+                inner = [self.names.of[self.lines.by_name[leaf]] for leaf, _ in tree.flatten(arg, name)]
                 if parts:
                     lines.append((f"{', '.join(inner)} = {', '.join(parts)}", "", ""))
         written = " ".join(code for code, _, _ in self.body)
@@ -241,9 +248,9 @@ class _Program:
         name = self.names.of[e.output]
         said = note(self.lines, e)
         if e.op in STATEMENTS:
-            first, *others = statements(e, name, self._text)
-            self.body.append((first, show(e.output.shape), said))
-            self.body.extend((line, "", "") for line in others)
+            for line in statements(e, name, self._text):
+                first = line.startswith(f"{name} = ")
+                self.body.append((line, show(e.output.shape) if first else "", said if first else ""))
         else:
             self.body.append((f"{name} = {expression(e, self._text)}", show(e.output.shape), said))
 
@@ -304,7 +311,7 @@ class _Program:
                 line = f"    {code:<{width}}  # {shape}".rstrip()
             if len(line) > WIDTH:
                 lines.extend(_wrapped(f"    {code}"))
-                if len(lines[-1]) + len(shape) + 4 <= WIDTH:
+                if shape and len(lines[-1]) + len(shape) + 4 <= WIDTH:
                     lines[-1] += f"  # {shape}"
             else:
                 lines.append(line)
