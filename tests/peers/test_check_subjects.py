@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 
 from chainrule.check.numeric import numerical_gradient
+from chainrule.check.probing import probes
 from chainrule.check.subjects import as_subject
 from chainrule.errors import ChainruleError, ShapeError, UnknownNameError
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peers
 
+MANY = np.random.default_rng(2).normal(size=(40, 4))
+LABELS = np.abs(MANY[:, :3]).argmax(axis=1)
 X, T = np.random.default_rng(0).normal(size=(12, 4)), np.random.default_rng(1).integers(0, 3, 12)
 
 
@@ -75,6 +78,66 @@ def test_reduction_and_loss_are_known_where_they_are_declared():
     assert as_subject(model(), lambda y, t: ((y - t) ** 2).sum()).reduction is None
     assert subject(loss=torch.nn.MSELoss()).loss_kind == "other"
     assert subject(loss="cross-entropy").loss(X, T) == pytest.approx(subject().loss(X, T))
+
+
+NETWORKS = {
+    "linear": lambda: model(),
+    "dropout and batch norm": lambda: model(torch.nn.Dropout(0.5), torch.nn.BatchNorm1d(6)),
+    "float32": lambda: model(torch.nn.LayerNorm(6), dtype=torch.float32),
+}
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_probes_give_no_false_alarm(name, optimizer):
+    net = NETWORKS[name]()
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    step = optimizer(net.parameters(), lr=0.05)
+    report = probes(net, MANY, LABELS, loss=torch.nn.CrossEntropyLoss(), optimizer=step, seconds=60)
+    assert report, str(report)
+    assert {probe.verdict for probe in report} == {"passed"}
+    assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
+
+
+class BatchStatisticsInEvaluation(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = torch.nn.Linear(4, 6), torch.nn.Linear(6, 3)
+
+    def forward(self, x):
+        h = self.a(x)
+        return self.b((h - h.mean(dim=0)) / (h.std(dim=0) + 1e-5))
+
+
+class Detached(BatchStatisticsInEvaluation):
+    def forward(self, x):
+        return self.b(torch.relu(self.a(x)).detach())
+
+
+class DropoutThatIsNeverOff(BatchStatisticsInEvaluation):
+    def forward(self, x):
+        return self.b(torch.nn.functional.dropout(self.a(x)))
+
+
+class SoftmaxOverTheBatch(BatchStatisticsInEvaluation):
+    def forward(self, x):
+        return torch.softmax(self.b(torch.relu(self.a(x))), dim=0)
+
+
+PLANTED = [
+    (BatchStatisticsInEvaluation, "no sample depends on its neighbours"),
+    (SoftmaxOverTheBatch, "no sample depends on its neighbours"),
+    (Detached, "every parameter moves"),
+    (DropoutThatIsNeverOff, "same input, same output"),
+]
+
+
+@pytest.mark.parametrize(("network", "name"), PLANTED)
+def test_probes_find_what_was_planted(network, name):
+    torch.manual_seed(0)
+    net = network().double()
+    report = probes(net, MANY, LABELS, loss="cross-entropy", optimizer=torch.optim.SGD(net.parameters(), lr=0.1))
+    assert name in {probe.name for probe in report.failed}
 
 
 def test_what_does_not_fit_is_refused():

@@ -31,6 +31,8 @@ class Experiment:
     frozen : tuple of str
         Parameters that are not meant to move.
     seed : int
+    seconds : float
+        Of training, for each probe that trains.
     rng : Generator
         Made anew for each probe, so that what a probe draws does not depend on the probes before it.
     """
@@ -41,6 +43,7 @@ class Experiment:
     given_classes: int | None = None
     frozen: tuple[str, ...] = ()
     seed: int = 0
+    seconds: float = 3.0
     rng: np.random.Generator = field(default_factory=np.random.default_rng)
 
     def __post_init__(self) -> None:

@@ -8,8 +8,8 @@ from chainrule.check.experiment import Experiment, FailedError, SkippedError
 from chainrule.check.interface import Array, cross_entropy_of
 
 _MOST_CLASSES = 50
-# Measured: over 24 starts by He's, LeCun's or Xavier's rule, networks of one to five layers of 3 to 64 units have a mean
-# loss of at most ln C + 1.4 (N(0, 1) for four inputs: + 2.08); weights scaled by the fan-out have at least + 1.9.
+# Measured: over 24 starts by He's, LeCun's or Xavier's rule, networks of one to five layers of 3 to 64 units have a
+# mean loss of at most ln C + 1.4 (N(0, 1) for four inputs: + 2.08); weights scaled by the fan-out have at least + 1.9.
 _STARTS, _NEAR, _FAR, _MOST = 24, 1.0, 2.1, 50.0
 _TRAINED = 0.9  # a loss below this share of what guessing gives is not that of a start
 

@@ -102,6 +102,7 @@ def probes(
     classes: int | None = None,
     frozen: tuple[str, ...] = (),
     seed: int = 0,
+    seconds: float = 3.0,
     **options: Any,
 ) -> ProbeReport:
     """Try a model in all ways that need no derivative.
@@ -120,6 +121,8 @@ def probes(
         The names of parameters that are not meant to be learnt.
     seed : int
         Of what is drawn: permutations, other starts, labels.
+    seconds : float
+        How long a probe may train. One that had more to do is skipped, never failed.
     **options
         Further arguments of `as_subject`: `optimizer`, `parameters`, `lr`.
 
@@ -129,7 +132,7 @@ def probes(
         Every probe with its verdict. What could not be tried is listed as skipped, and why.
     """
     subject = as_subject(thing, loss, **options)
-    experiment = Experiment(subject, np.asarray(x), np.asarray(t), classes, tuple(frozen), seed)
+    experiment = Experiment(subject, np.asarray(x), np.asarray(t), classes, tuple(frozen), seed, seconds)
     found = tuple(_outcome(name, probe, experiment) for name, probe in _PROBES)
     return ProbeReport(subject.name, subject.recognised(), found)
 
