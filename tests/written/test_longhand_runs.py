@@ -32,19 +32,6 @@ def run(text, *args, **options):
     return namespace[names[0]](*args, **options)
 
 
-# Reported, and to be taken out when they are mended.
-KNOWN = {
-    "odd_keys": "a part of a container that is called np is not renamed where it is taken out",
-    "taken_names": "an argument that is called N is renamed in the body, but not in the signature",
-}
-
-
-def cases():
-    """The names of the corpus, with what is known to fail."""
-    marks = {name: pytest.mark.xfail(reason=reason, strict=False) for name, reason in KNOWN.items()}
-    return [pytest.param(name, marks=marks.get(name, ())) for name in CASES]
-
-
 @cache
 def text_of(name):
     case = CASES[name]
@@ -87,7 +74,7 @@ def assert_well_laid_out(text):
     assert "\n\n\n\n" not in text
 
 
-@pytest.mark.parametrize("name", cases())
+@pytest.mark.parametrize("name", list(CASES))
 def test_it_agrees_with_eager_mode_at_another_batch_size(name):
     case = CASES[name]
     args = arguments(case)
@@ -97,7 +84,7 @@ def test_it_agrees_with_eager_mode_at_another_batch_size(name):
     assert all(map(np.array_equal, leaves(args), leaves(before)))  # arguments are left as they were
 
 
-@pytest.mark.parametrize("name", cases())
+@pytest.mark.parametrize("name", list(CASES))
 def test_its_gradients_agree_with_differences(name):
     case, rng = CASES[name], np.random.default_rng(3)
     args = arguments(case, seed=4)
@@ -120,7 +107,7 @@ def test_its_gradients_agree_with_differences(name):
         assert abs(found - expected) <= 1e-7 * max(1, abs(expected))
 
 
-@pytest.mark.parametrize("name", cases())
+@pytest.mark.parametrize("name", list(CASES))
 def test_it_is_the_same_to_the_byte_and_well_laid_out(name):
     case, text = CASES[name], text_of(name)
     # Only shapes matter: other values, and another size of the batch, give the same text.
@@ -129,7 +116,7 @@ def test_it_is_the_same_to_the_byte_and_well_laid_out(name):
     assert_well_laid_out(text)
 
 
-@pytest.mark.parametrize("name", cases())
+@pytest.mark.parametrize("name", list(CASES))
 def test_float32_stays_float32(name):
     case = CASES[name]
     args = float32(case.make(np.random.default_rng(6), TRACED))
@@ -145,7 +132,7 @@ def test_float32_stays_float32(name):
     assert_agree(found, eager, 2e-4)
 
 
-@pytest.mark.parametrize("name", cases())
+@pytest.mark.parametrize("name", list(CASES))
 def test_the_forward_pass_alone(name):
     case = CASES[name]
     args = arguments(case)
@@ -258,7 +245,6 @@ def test_the_step_of_ucsd_ece285_takes_at_most_30_lines():
         assert len(code) <= 30
 
 
-@pytest.mark.xfail(reason="a wrapped line without a shape ends in an empty comment", strict=False)
 def test_no_line_ends_in_a_space():
     texts = [text_of(name) for name in CASES]
     model, loss, args = model_and_data("normalised")

@@ -245,6 +245,8 @@ def _reshape(e: Equation, x: str) -> str:
         return f"{x}[{parts}]"
     if (parts := _with_axes(new, old)) is not None:
         return f"{x}[{parts.replace('None', '0')}]"
+    if len(old) == len(new) == 2 and dims.same_shape(old[::-1], new) and any(dims.same(n, 1) for n in new):
+        return f"{x}.T"
     sizes = [_size(n) for n in new]
     symbolic = [i for i, n in enumerate(new) if isinstance(n, Dim)]
     if symbolic:
