@@ -267,6 +267,7 @@ def figures(results: Results, folder: Path) -> None:
 
 _PARTS = {"training": "train", "validation": "validation"}
 
+
 def network() -> tuple[Any, Any, Any]:
     """The network of 4.3 with tanh, and five images' worth of zeros."""
     import chainrule as cr
