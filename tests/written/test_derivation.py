@@ -1,5 +1,7 @@
 """The derivations that the reports ask for, and that no wrong line is ever printed."""
 
+import sys
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -17,8 +19,12 @@ from chainrule.written.derivation import Derivation, derivation, html, latex
 from chainrule.written.evaluation import Evaluation
 from chainrule.written.formula import Symbol
 from chainrule.written.latex import write
+from chainrule.written.program import longhand
 from chainrule.written.steps import step
 from chainrule.written.updates import UPDATES
+
+sys.path.insert(0, str(Path(__file__).parent))
+from functions import CASES
 
 ROWS = {"x": 0, "t": 0}
 
@@ -243,7 +249,7 @@ def returned_as_it_is(x, c):
     return (x * c).sum()
 
 
-CASES = [
+OWN = [
     (attention, [(5, 4), (4, 4), (4, 4), (4, 4)], {"wrt": ["Wq", "Wk", "Wv"]}),
     (layer_norm, [(3, 4), (4,)], {}),
     (embedding, [(7, 3), labels(4), (3,)], {"wrt": ["E", "w"], "batch": {"t": 0}}),
@@ -254,7 +260,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("f", "shapes", "options"), CASES, ids=lambda x: getattr(x, "__name__", None))
+@pytest.mark.parametrize(("f", "shapes", "options"), OWN, ids=lambda x: getattr(x, "__name__", None))
 def test_any_function_reads_as_mathematics(f, shapes, options):
     graph = graph_of(f, *shapes, **options)
     text, page = latex(graph), html(graph)
@@ -265,6 +271,18 @@ def test_any_function_reads_as_mathematics(f, shapes, options):
         if v.name in (options.get("wrt") or [v.name]):
             assert r"\frac{\partial L}{\partial " in text
     assert latex(graph_of(f, *shapes, **options)) == text
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_function_of_the_corpus_reads_as_mathematics(name):
+    case = CASES[name]
+    args = case.make(np.random.default_rng(0), 5)
+    text, page = (
+        longhand(case.f, *args, argnums=case.argnums, batch=case.batch, format=kind) for kind in ("latex", "html")
+    )
+    text.encode("ascii")  # what every LaTeX takes
+    ElementTree.fromstring(page.split(">", 1)[1].replace("&#160;", " "))
+    assert r"\frac{\partial " in text
 
 
 @pytest.mark.parametrize("name", sorted(OPS))

@@ -13,8 +13,8 @@ from chainrule.ops.op import OPS
 from chainrule.ops.product import Matmul
 from chainrule.ops.structure import BroadcastTo, Cast, Reshape, SumTo, Transpose
 from chainrule.written import page
-from chainrule.written.elements import NeedsIndicesError, opaque
-from chainrule.written.formula import Call, Derivative, Formula, Number, Symbol
+from chainrule.written.elements import NeedsIndicesError, opaque, size_as_formula
+from chainrule.written.formula import Call, Derivative, Formula, Number, Power, Symbol, number
 from chainrule.written.latex import SIGNS, write, write_words
 from chainrule.written.mathematics import Formulas
 from chainrule.written.naming import note
@@ -90,20 +90,24 @@ class Derivation:
             if parts := self.notation.lines.inlined(e):
                 raise _TooMuchError(parts)
             left, formulas.sizes = self.symbols[e.output], {}
-            values = tuple(self.symbols[x] if isinstance(x, Variable) else Number(float(x)) for x in e.inputs)
+            values = tuple(self.symbols[x] if isinstance(x, Variable) else size_as_formula(x) for x in e.inputs)
             right = opaque(e, values)
             if not self.trial.same(left, right, {}):
                 raise DerivativeError(f"the derivation's line for '{e!r}' is not what the program computes.")
         return Line(e.output, left, right, self._rule(e), "backward" if e.rule else "forward")
 
     def _constants(self) -> list[Line]:
-        """Short constants are said; unit vectors are written as conditions."""
+        """Short constants are said, of others the shape; unit vectors are written as conditions."""
         used = {x for e in self.graph.equations for x in e.inputs if isinstance(x, Variable)}
         lines = []
         for v, array in self.graph.constants.items():
-            if v in used and v not in self.notation.units() and array.ndim == 1 and 1 < array.size <= SHORT:
-                numbers = tuple(Number(float(x)) for x in array)
-                lines.append(Line(v, self.symbols[v], Call("", numbers), "constant", "forward"))
+            if v not in used or v in self.notation.units() or array.size <= 1 or write(self.symbols[v]) == "I":
+                continue
+            numbers = Call("", tuple(number(float(x)) for x in array.ravel()[:SHORT]))
+            short = array.ndim == 1 and array.size <= SHORT
+            size = Power(Symbol("ℝ", "ℝ"), Symbol("", "×".join(map(str, array.shape))))
+            line = Line(v, self.symbols[v], numbers if short else size, "constant", "forward", "=" if short else "∈")
+            lines.append(line)
         return lines
 
     def _same_gradients(self) -> list[Line]:

@@ -18,12 +18,13 @@ from chainrule.written.formula import (
     Number,
     Relation,
     Root,
-    Symbol,
+    Size,
     add,
     big,
     divide,
     multiply,
     negative,
+    number,
     power,
     subtract,
 )
@@ -43,7 +44,7 @@ def size_as_formula(x: Any) -> Formula:
     if isinstance(x, Dim):
         terms = []
         for names, c in x.terms.items():
-            factors: list[Formula] = [Symbol(name, name) for name in names]
+            factors: list[Formula] = [Size(name, name) for name in names]
             if c != 1 or not names:
                 factors.insert(0, Number(c))
             f = factors[0]
@@ -62,7 +63,7 @@ def size_as_formula(x: Any) -> Formula:
             "+": add, "-": subtract, "*": partial(multiply, kind="numbers"), "/": divide, "**": power
         }  # fmt: skip
         return rules[x.symbol](*parts)
-    return Number(float(x))
+    return number(float(x))
 
 
 def is_one(n: Any) -> bool:
@@ -166,8 +167,9 @@ def scatter(f: "Formulas", e: Equation, at: At) -> Formula:
         else:
             inner += places if part is ARRAY and not set(places) & set(inner) else ()
             value = f.value(next(given), places) if part is ARRAY else Number(part)
-            first_side, other = (value, i) if part is ARRAY else (i, value)
-            conditions.append(Fence("[", Relation(first_side, "=", other)))
+            if value != i:  # on an axis of size 1 both are 0
+                first_side, other = (value, i) if part is ARRAY else (i, value)
+                conditions.append(Fence("[", Relation(first_side, "=", other)))
     total = f.value(x, tuple(inner))
     for condition in reversed(conditions):
         total = multiply(condition, total, "numbers")

@@ -1,5 +1,6 @@
 """Formulas computed, so that what is printed can be compared with what the program does."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -35,10 +36,12 @@ def _softmax(x: Array) -> Array:
     return np.asarray(e / e.sum(axis=-1, keepdims=True))
 
 
+NUMBERS = {"e^": math.e, "π": math.pi}  # no variable has such a name
 # What the functions mean that an op's `math` may use.
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "exp": np.exp, "tanh": np.tanh, "sin": np.sin, "cos": np.cos, "ln": np.log, "max": np.maximum, "min": np.minimum,
-    "sign": np.sign, "σ": lambda x: 1 / (1 + np.exp(-x)), "softmax": _softmax,
+    "erf": np.vectorize(math.erf, otypes=[float]), "sign": np.sign,
+    "σ": lambda x: 1 / (1 + np.exp(-x)), "softmax": _softmax,
 }  # fmt: skip
 RELATIONS: Mapping[str, Callable[..., Any]] = {
     "=": np.equal, "≠": np.not_equal, "<": np.less, "≤": np.less_equal, ">": np.greater, "≥": np.greater_equal
@@ -56,7 +59,7 @@ class Evaluation:
         n = len(self.letters)
         match f:
             case Symbol() | Derivative():
-                return np.asarray(np.e if f.name == "e^" else self.values[f.name])[(None,) * n]
+                return np.asarray(NUMBERS[f.name] if f.name in NUMBERS else self.values[f.name])[(None,) * n]
             case Number():
                 return np.asarray(f.value)[(None,) * n]
             case Index():

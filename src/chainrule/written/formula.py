@@ -3,12 +3,15 @@
 Brackets are set where a formula is built, by `add`, `multiply` and their kin; whoever writes one only walks the tree.
 """
 
+import fractions
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 # How tightly a formula holds together; one that is looser than its place allows is put in brackets.
 RELATION, SUM, PRODUCT, PREFIX, TIGHT, ATOM = range(6)
+DIGITS = 10  # of a number that is written as it is
 BARE = {"ln", "tanh", "sin", "cos"}  # functions that take a single symbol without brackets
 
 
@@ -30,6 +33,11 @@ class Symbol(Formula):
     letter: str
     subscripts: tuple[Formula, ...] = ()
     accent: str = ""
+
+
+@dataclass(frozen=True)
+class Size(Symbol):
+    """A number that has a letter: the batch size N, π."""
 
 
 @dataclass(frozen=True)
@@ -208,6 +216,30 @@ class Reshaped(Formula):
         return self.inside.level
 
 
+def number(x: float) -> Formula:
+    """A number; 0.6666666666666666 is a fraction, 1.4142135623730951 a root, and π is seen in roots."""
+    if len(repr(x)) <= DIGITS or not math.isfinite(x):
+        return Number(x)
+    if (ratio := _ratio(abs(x))) is not None:
+        f: Formula = Fraction(Number(ratio.numerator), Number(ratio.denominator))
+    elif (ratio := _ratio(x * x)) is not None:
+        below = Number(ratio.denominator)
+        f = Root(Number(ratio.numerator) if ratio.denominator == 1 else Fraction(Number(ratio.numerator), below))
+    elif (ratio := _ratio(x * x * math.pi)) is not None:
+        pi = Size("π", "π")
+        below_root = pi if ratio.denominator == 1 else multiply(Number(ratio.denominator), pi, "numbers")
+        f = Root(Fraction(Number(ratio.numerator), below_root))
+    else:
+        return Number(x)
+    return f if x > 0 else Sum(((-1, f),))
+
+
+def _ratio(x: float) -> fractions.Fraction | None:
+    """The fraction of small integers that this is."""
+    found = fractions.Fraction(x).limit_denominator(100)
+    return found if abs(found - x) <= 1e-14 * x and found.numerator < 1000 else None
+
+
 def bracketed(f: Formula, level: int) -> Formula:
     """`f`, in brackets if it is looser than `level`."""
     return Fence("(", f) if f.level < level else f
@@ -276,6 +308,12 @@ def divide(a: Formula, b: Formula, kind: str = "numbers") -> Formula:
     """a / b as a fraction, not of fractions; the sign of a comes before it. `kind` is that of products below."""
     if isinstance(a, Sum) and len(a.terms) == 1:
         return negative(divide(a.terms[0][1], b, kind))
+    if isinstance(a, Number) and a.value < 0:
+        return negative(divide(Number(-a.value), b, kind))
+    below = b.factors if isinstance(b, Product) and b.kind != "matrix" else (b,)
+    for f in [f for f in below if isinstance(f, Fraction)]:  # a / (b/c) is a c / b
+        a = multiply(a, f.below, "numbers" if is_number(a) or is_number(f.below) else kind)
+        b = substituted(b, f, f.above)
     if isinstance(a, Product) and a.kind != "matrix":
         fractions = [f for f in a.factors if isinstance(f, Fraction)]
         if fractions:
@@ -294,7 +332,18 @@ def _below(a: Formula, b: Formula, kind: str) -> Formula:
     """The product of two denominators."""
     if a == b:
         return power(a, Number(2))
-    return multiply(a, b, "numbers" if isinstance(a, Number) or isinstance(b, Number) else kind)
+    if isinstance(a, Product) and is_number(a.factors[0]):
+        return multiply(a.factors[0], _below(_rest(a), b, kind), "numbers")
+    if is_number(b):
+        a, b = b, a
+    return multiply(a, b, "numbers" if is_number(a) or is_number(b) else kind)
+
+
+def is_number(f: Formula) -> bool:
+    """Whether this is a number, whatever the values of variables."""
+    if isinstance(f, Product):
+        return all(map(is_number, f.factors))
+    return isinstance(f, (Number, Size)) or (isinstance(f, Root) and is_number(f.inside))
 
 
 def _open(f: Formula) -> Formula:

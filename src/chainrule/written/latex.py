@@ -55,11 +55,14 @@ GREEK = dict(
 )
 SPECIAL = {"eps": "epsilon", "lam": "lambda", "lambda_": "lambda", "lr": "eta", "loss": "L", "Gamma": "Γ", "Sigma": "Σ"}
 ACCENTS = {"hat": "hat", "bar": "bar", "tilde": "tilde", "dot": "dot"}
-SIGNS = {"≠": r"\ne", "≤": r"\le", "≥": r"\ge", "←": r"\leftarrow"}
-_LETTERS = {letter: f"\\{name}" for name, letter in GREEK.items()} | {
+SIGNS = {"∈": r"\in", "≠": r"\ne", "≤": r"\le", "≥": r"\ge", "←": r"\leftarrow"}
+_LETTERS = {
+    **{letter: f"\\{name}" for name, letter in GREEK.items()},
     "Γ": r"\Gamma",
     "Σ": r"\Sigma",
     "ε": r"\varepsilon",
+    "ℒ": r"\mathcal{L}",
+    "ℝ": r"\mathbb{R}",
 }
 
 
@@ -149,7 +152,7 @@ def _subscripted(base: str, subscripts: list[str]) -> str:
 
 def _indexed(f: Indexed) -> str:
     indices = [write(i) for i in f.indices]
-    plain = all(isinstance(i, Index) or (isinstance(i, Number) and len(i.text) == 1) for i in f.indices)
+    plain = all(isinstance(i, Index) for i in f.indices)
     text = ("" if plain else ", ").join(indices)
     if isinstance(f.base, Derivative):
         return _derivative(f.base, Indexed(f.base.by, f.indices))
@@ -193,7 +196,7 @@ def _in_brackets(text: str, bracket: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return re.sub(r"([_&%#$])", r"\\\1", text)
+    return re.sub(r"([_&%#$])", r"\\\1", text).replace("×", r" \times ")
 
 
 def write_words(text: str) -> str:

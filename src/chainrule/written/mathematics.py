@@ -33,6 +33,7 @@ from chainrule.written.elements import (
 )
 from chainrule.written.formula import (
     Call,
+    Derivative,
     Fence,
     Formula,
     Fraction,
@@ -108,7 +109,7 @@ class Formulas:
         if x in self.units and at is not None and at[0] is not None:
             return Fence("[", Relation(at[0], "=", Number(self.units[x])))
         symbol = self.symbols[x]
-        return symbol if isinstance(symbol, Number) else self._indexed(symbol, at, x)
+        return self._indexed(symbol, at, x) if isinstance(symbol, (Symbol, Derivative)) else symbol
 
     def _indexed(self, f: Formula, at: At, v: Variable) -> Formula:
         if at is None:
@@ -151,20 +152,24 @@ class Formulas:
         return self._matrix(opaque(e, values), e, at)
 
     def _matmul(self, e: Equation, at: At) -> Formula:
-        a, b = (self._factor(x, i) for i, x in enumerate(e.inputs))
+        a, b = map(self._factor, e.inputs)
         return self._matrix(multiply(a, b, "matrix"), e, at)
 
-    def _factor(self, x: Variable, place: int) -> Formula:
+    def _factor(self, x: Variable) -> Formula:
         """A factor of a matrix product; a vector is a column, or on the left a row."""
         made = None if x in self.symbols else self.made[x]
         if made is not None and made.op is BroadcastTo:
             raise NeedsIndicesError  # here its shape matters
-        if made is None or made.op is not Reshape or len(made.inputs[0].shape) != 1 or len(x.shape) != 2:
+        if made is None or made.op is not Reshape or len(x.shape) != 2 or not any(map(is_one, x.shape)):
+            return self.value(x, None)
+        if len(made.inputs[0].shape) == 2 and any(map(is_one, made.inputs[0].shape)):  # a column as a row, or a row
+            return transposed(self.value(made.inputs[0], None))
+        if len(made.inputs[0].shape) != 1:
             return self.value(x, None)
         vector, length = self.value(made.inputs[0], None), made.inputs[0].shape[0]
         if is_one(x.shape[1]):
             return Reshaped(vector, (length, 1))
-        return transposed(Reshaped(vector, (length, 1))) if is_one(x.shape[0]) else self.value(x, None)
+        return transposed(Reshaped(vector, (length, 1)))
 
     def _softmax(self, e: Equation, at: At) -> Formula:
         (x,), axis = e.inputs, e.attributes["axis"]

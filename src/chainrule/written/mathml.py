@@ -112,7 +112,7 @@ def _raised(f: Formula, raised: str) -> str:
 
 
 def _indexed(f: Indexed) -> str:
-    plain = all(isinstance(i, Index) or (isinstance(i, Number) and len(i.text) == 1) for i in f.indices)
+    plain = all(isinstance(i, Index) for i in f.indices)
     text = _row(("" if plain else _operator(",")).join(map(write, f.indices)))
     if isinstance(f.base, Derivative):
         return _derivative(f.base, Indexed(f.base.by, f.indices))

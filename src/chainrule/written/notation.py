@@ -3,6 +3,7 @@
 Gradients are recognised by their names, and where a simplification lost a name, by numbers: differences of the loss.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -15,13 +16,16 @@ from chainrule.ops.activation import Sigmoid
 from chainrule.ops.arithmetic import Add, Divide, Multiply, Negative, Subtract
 from chainrule.ops.loss import BinaryCrossEntropy, CrossEntropy, Softmax
 from chainrule.written.expansion import Hints
-from chainrule.written.formula import Derivative, Formula, Number, Symbol
+from chainrule.written.formula import Derivative, Formula, Symbol, number
 from chainrule.written.latex import symbol
 from chainrule.written.naming import Lines, Names
 from chainrule.written.trial import Trial
 
 SMALL = (Add, Subtract, Multiply, Divide, Negative)  # written in place, if nobody gave them a name
-LETTERS = {"total": "s", "root": "r", "mean": "m", "top": "m", "least": "m", "diff": "u", "ratio": "q", "product": "p"}
+LETTERS = {
+    "total": "s", "root": "r", "mean": "m", "top": "m", "least": "m", "diff": "u", "ratio": "q", "product": "p",
+    "minus": "u", "part": "p", "power": "p", "running": "r", "joined": "c", "chosen": "c",
+}  # fmt: skip
 OFTEN = 4
 
 
@@ -44,14 +48,12 @@ class Notation:
         self.graph, self.trial = graph, trial
         self.lines = _lines(graph)
         self.gradients: dict[Variable, Variable] = {}
-        for e in graph.equations:
-            source = self.lines.by_name.get(e.output.name.removeprefix("d_")) if e.rule else None
-            if source is not None and source is not e.output:
-                self.gradients[e.output] = source
         self.results = self._results()
-        for v in [e.output for e in graph.equations if e.rule and e.output in self.lines.own]:
-            if v not in self.gradients and (found := self._recognized(v, self._forward())):
-                self.gradients[v] = found
+        for e in graph.equations:
+            if e.rule and e.output not in self.gradients and (e.output in self.lines.own or self._named(e.output)):
+                source = self._recognized(e.output, self._candidates(e.output))
+                if source is not None:
+                    self.gradients[e.output] = source
         self._drop_small()
         for v, source in self.gradients.items():  # what a gradient with a line is the gradient of has one too
             if v in self.lines.own and source in self.lines.made:
@@ -64,26 +66,32 @@ class Notation:
         derived = len(self.graph.outputs) > 1 or any(e.rule for e in self.graph.equations)
         return first if first.shape == () and derived else None
 
+    def _named(self, v: Variable) -> Variable | None:
+        """What a gradient belongs to by its name, which a simplification may have moved."""
+        return self.lines.by_name.get(v.name.removeprefix("d_")) if v.name.startswith("d_") else None
+
     def _results(self) -> list[tuple[Variable, Variable]]:
         if self.graph.outputs[0].shape != () or len(self.graph.outputs) == 1:
             return []
         open_inputs = [v for v in self.graph.inputs if v.dtype.kind == "f"]
         found: list[tuple[Variable, Variable]] = []
         for v in self.graph.outputs[1:]:
-            source: Variable | None = self.gradients.get(v)
+            source = self._named(v)
             if source not in open_inputs:
                 source = self._recognized(v, open_inputs)
             if source is not None:
                 open_inputs.remove(source)
+                found.append((v, source))
                 if v in self.lines.made and self.lines.made[v].rule:
                     self.gradients.setdefault(v, source)
-                found.append((v, source))
         return found
 
-    def _forward(self) -> list[Variable]:
-        """The values that a gradient without a name may belong to, the last first."""
-        own = [e.output for e in self.graph.equations if not e.rule and e.output in self.lines.own]
-        return [v for v in reversed(own) if v not in self.gradients.values() and v not in self.graph.outputs]
+    def _candidates(self, gradient: Variable) -> list[Variable]:
+        """The values that a gradient may belong to: by its name, else those with lines, the last first."""
+        named = self._named(gradient)
+        own = [e.output for e in reversed(self.graph.equations) if not e.rule and e.output in self.lines.own]
+        known = {*self.gradients.values(), *self.graph.outputs}
+        return [v for v in ([named] if named else []) + own if v not in known]
 
     def _recognized(self, gradient: Variable, candidates: Iterable[Variable]) -> Variable | None:
         for x in candidates:
@@ -114,10 +122,14 @@ class Notation:
         names = Names(self.lines, ())
         found: dict[Variable, Formula] = {}
         for v, array in self.graph.constants.items():
-            found[v] = Number(float(array.reshape(()))) if array.size == 1 else symbol(names.unique(v.name))
+            unit = array.ndim == 2 and array.size > 1 and np.array_equal(array, np.eye(*array.shape))
+            name = names.unique("I" if unit else v.name)
+            found[v] = number(float(array.reshape(()))) if array.size == 1 else symbol(name)
         for v, name in names.of.items():
-            if v not in self.gradients:
-                short = LETTERS.get(name.rstrip("0123456789")) if AUTOMATIC.match(v.name) else None
+            if v not in self.gradients or self.gradients[v] not in names.of:
+                backward = v in self.lines.made and self.lines.made[v].rule
+                name = names.unique("g") if backward and name.startswith("d") else name
+                short = LETTERS.get(re.sub(r"_?\d+$", "", name)) if AUTOMATIC.match(v.name) else None
                 found[v] = symbol(names.unique(short) if short else name)
         if self.loss is not None and names.of[self.loss] == "loss":
             taken = any(isinstance(s, Symbol) and s.letter == "L" for v, s in found.items() if v is not self.loss)
@@ -125,7 +137,7 @@ class Notation:
         found = {v: replace(s, name=v.name) if isinstance(s, Symbol) else s for v, s in found.items()}
         returned = {v for v, _ in self.results}
         for v, source in self.gradients.items():
-            if v in names.of and v not in found:
+            if v in names.of and v not in found and source in found:
                 of_input = v in returned and source in self.graph.inputs and self.loss is not None
                 found[v] = self.derivative(found, v, source) if of_input else Symbol(v.name, "δ", (found[source],))
         return found
