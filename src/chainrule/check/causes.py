@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.check.comparison import Array
+from chainrule.check.forms import constant
 from chainrule.check.mistakes import Mistakes
 from chainrule.check.mutants import RANKS, Mutant
 from chainrule.check.patterns import near
@@ -16,7 +17,7 @@ from chainrule.check.verdict import Cause
 from chainrule.check.watching import watched
 from chainrule.errors import ChainruleError
 
-WORK = 3e8  # how many numbers all mutants together may handle: under a second
+WORK = 4e8  # how many numbers all mutants together may handle: under a second
 
 
 def record(
@@ -113,7 +114,8 @@ class _Search:
         except (ValueError, IndexError, TypeError, ChainruleError):  # shapes that do not fit: nobody's code does that
             return
         if mutant.scaled:
-            found = self._scaled(found)
+            zero = {v: constant(np.zeros(self.tape.values[v].shape)) for v in mutant.joins}
+            found = self._scaled(found, self.tape.changed({}, zero))
         changed, explained = [], []
         for name in self.given:
             g = found[name]
@@ -139,12 +141,13 @@ class _Search:
             return True
         return near(a, b, self.tol)
 
-    def _scaled(self, found: dict[str, Array]) -> dict[str, Array]:
-        """The gradients times the factor that brings them nearest to those in question."""
-        pairs = [(found[n], self.given[n]) for n in self.wrong if found[n].shape == self.given[n].shape]
-        square = sum(float(np.vdot(a, a)) for a, _ in pairs)
-        factor = sum(float(np.vdot(a, b)) for a, b in pairs) / square if square else 1.0
-        return {name: g * factor for name, g in found.items()}
+    def _scaled(self, found: dict[str, Array], rest: dict[str, Array]) -> dict[str, Array]:
+        """The gradients with that part that is not in `rest` times the factor that fits those in question best."""
+        part = {name: g - rest[name] for name, g in found.items()}
+        names = [n for n in self.wrong if part[n].shape == self.given[n].shape]
+        square = sum(float(np.vdot(part[n], part[n])) for n in names)
+        factor = sum(float(np.vdot(part[n], self.given[n] - rest[n])) for n in names) / square if square else 1.0
+        return {name: rest[name] + factor * g for name, g in part.items()}
 
     def causes(self) -> dict[str, Cause]:
         """The best mistake for each wrong input."""

@@ -49,6 +49,8 @@ def activation(u: Array, v: Array) -> tuple[str, list[Form]]:
             ("wrong point", "1 where its input is negative", (u < 0) * 1.0),
             ("wrong point", "its output, not 1, where that is positive", v),
         ]
+    if (u > 0).all() and same(np.sqrt(u)):
+        return "the root", [("wrong point", "1/2, without the division by the root", np.full(u.shape, 0.5))]
     if same(np.exp(u)):
         return "exp", [("wrong point", "its input, not its output", u)]
     if same(u**2):
@@ -125,8 +127,32 @@ def _added(kept: list[Part], parts: list[Part]) -> Array:
 def untransposed(a: Array, b: Array, p: int) -> tuple[Callable[[Array], Array], ...]:
     """Products for the gradient of a factor of a @ b in which a transpose is missing."""
     if p == 0:
-        return lambda g: g @ b, lambda g: b @ g, lambda g: b @ g.mT
-    return lambda g: a @ g, lambda g: g @ a, lambda g: g.mT @ a
+        again = b.reshape(b.mT.shape)
+        return (
+            lambda g: g @ b, lambda g: g.mT @ b.mT, lambda g: g.mT @ b, lambda g: b @ g, lambda g: b @ g.mT,
+            lambda g: g @ again,
+        )  # fmt: skip
+    again = a.reshape(a.mT.shape)
+    return (
+        lambda g: a @ g, lambda g: a.mT @ g.mT, lambda g: a @ g.mT, lambda g: g @ a, lambda g: g.mT @ a,
+        lambda g: again @ g,
+    )  # fmt: skip
+
+
+def last_only(a: Array, k: int) -> Callable[[Array], Array]:
+    """The gradient of the second factor of a @ b from one row of `a` alone."""
+    rows = slice(-1, None) if k == -1 else slice(0, 1)
+    return lambda g: a[..., rows, :].mT @ g[..., rows, :]
+
+
+def forwards(axis: int) -> Callable[[Array], Array]:
+    """The running sum along an axis."""
+    return lambda g: np.asarray(np.cumsum(g, axis))
+
+
+def backwards(axis: int) -> Callable[[Array], Array]:
+    """The running sum from the end."""
+    return lambda g: np.asarray(np.flip(np.cumsum(np.flip(g, axis), axis), axis))
 
 
 Reduce = Callable[[Array, Array, bool], Array | None]  # from the unsummed and the summed gradient; is it a result?
@@ -138,8 +164,8 @@ def mean(d: Array, s: Array, _: bool) -> Array | None:
 
 
 def unsummed(d: Array, _: Array, leaf: bool) -> Array | None:
-    """No sum at all: only a result can have that shape."""
-    return d if leaf else None
+    """No sum at all."""
+    return d
 
 
 def row(k: int) -> Reduce:
@@ -155,19 +181,21 @@ def row(k: int) -> Reduce:
     return take
 
 
-def other_axis(axis: int, keepdims: bool) -> Reduce:
-    """The sum along one axis, if that is not the right one."""
+def other_axis(axis: int, keepdims: bool, mean: bool = False) -> Reduce:
+    """The sum along one axis, if that is not the right one; of a `mean`, with that axis's size in its place."""
 
     def reduce(d: Array, s: Array, leaf: bool) -> Array | None:
         if axis >= d.ndim:
             return None
         y = d.sum(axis=axis, keepdims=keepdims)
+        if mean:
+            y = y * (d.size / s.size / d.shape[axis])
         if y.shape == s.shape and np.array_equal(y, s):
             return None
         try:
             return np.array(np.broadcast_to(y, s.shape))
         except ValueError:
-            return y if leaf else None
+            return y if leaf or keepdims else None
 
     return reduce
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.check.comparison import Arithmetic, Array, Point, Slope
-from chainrule.check.patterns import cause_of
+from chainrule.check.patterns import cause_of, in_part
 from chainrule.check.verdict import Cause, Finding, Report, number, overall
 
 DIRECTIONS = 2
@@ -189,10 +189,17 @@ class Judge:
             found = cause_of(name, yours, correct[name], self.case.point[name], self.case.sizes, tol)
             if found is not None:
                 causes[name] = found
-        if not wrong or not self.trusted:
-            return causes
-        deeper = self.case.explain(self.case.given, correct, wrong)
-        return combined(causes, deeper)
+        alone = [name for name, cause in causes.items() if correct[name].size == 1 and "a constant" in cause.sentence]
+        deeper = self.case.explain(self.case.given, correct, wrong) if wrong and self.trusted else {}
+        for name in alone:
+            del causes[name]  # of a single number, every ratio is constant
+        causes = combined(causes, deeper)
+        for name in wrong:
+            given = self.case.given[name]
+            if name not in causes and given.shape == correct[name].shape:
+                partly = in_part(np.asarray(given, float), correct[name], tol)
+                causes |= {name: partly} if partly else {}
+        return causes
 
     def _wrong(self, name: str, correct: Array, cause: Cause | None) -> Finding:
         given, fit = self.case.given[name], self.fitting[name]
@@ -244,7 +251,7 @@ def combined(simple: Mapping[str, Cause], deeper: Mapping[str, Cause]) -> dict[s
         other = deeper.get(name)
         if other is None:
             continue
-        vague = cause.sentence.endswith("a constant factor.")
+        vague = "a constant factor" in cause.sentence and other.kind in ("sign", "factor")
         if vague or (cause.kind == "other loss" and other.kind in ("sign", "factor")):
             found[name] = other
         elif other.kind == cause.kind:

@@ -2,6 +2,7 @@
 point, and the gradients of other losses.
 """
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,7 +23,7 @@ from chainrule.check.forms import (
 )
 from chainrule.check.mutants import RANKS, Mutant
 from chainrule.check.slips import Slips
-from chainrule.check.tape import Join, Pairs, Part, Region, Rule, fit
+from chainrule.check.tape import Join, Pairs, Part, Region, Rule, fit, variables
 from chainrule.graph import Variable
 
 
@@ -48,6 +49,13 @@ class Mistakes(Slips):
             for r, found in zip(group, forms, strict=True):
                 for kind, sentence, factor in found:
                     yield Mutant(kind, sentence.replace("{line}", r.line), r.line, rules=replaced([(r, factor)]))
+            for k, when in ((1, "later"), (-1, "earlier")):
+                others = self._rounds([r.u for r in group], k)
+                if others is not None:
+                    values = [r.derivative(self.tape.values[w]) for r, w in zip(group, others, strict=True)]
+                    sentence = f"the derivative of {group[0].line} is taken at the point of the round {when}."
+                    rules = replaced(list(zip(group, values, strict=True)))
+                    yield Mutant("wrong point", sentence, group[0].line, rules=rules)
             for same in zip(*forms, strict=False) if len(group) > 1 else ():
                 kind, sentence, _ = same[0]
                 rules = replaced([(r, factor) for r, (_, _, factor) in zip(group, same, strict=True)])
@@ -91,18 +99,19 @@ class Mistakes(Slips):
 
     def _contributions(self) -> Iterator[Mutant]:
         """Variables that are used several times, and not all of the contributions to their gradient."""
-        tape = self.tape
-        shared = {v: parts for v, parts in tape.parts.items() if len(parts) > 1}
+        shared = {v: parts for v, parts in self.tape.parts.items() if len({s for s, _ in parts}) > 1}
         for v, parts in shared.items():
-            few = parts if len(parts) <= 6 else [*parts[:2], *parts[-2:]]
-            for source, _ in few:
+            sources = list(dict.fromkeys(source for source, _ in parts))
+            pure = self._penalties(v, sources)
+            yield from self._without_penalty(v, pure)
+            few = sources if len(sources) <= 6 else [*sources[:2], *sources[-2:]]
+            for source in few:
                 line = self._line(source)
-                sentence = f"{self._called(v)} is used {len(parts)} times, but only {line} contributes: = for +=."
-                yield Mutant("overwritten", sentence, line, joins={v: only({source})})
-            if len(parts) > 2:
-                for source, _ in few:
-                    line = self._line(source)
-                    sentence = f"the contribution of {line} to the gradient of {self._called(v)} is missing."
+                sentence = f"{self._called(v)} is used {len(sources)} times, but only {line} contributes: = for +=."
+                if not set(sources) - {source} <= pure:
+                    yield Mutant("overwritten", sentence, line, joins={v: only({source})})
+                sentence = f"the contribution of {line} to the gradient of {self._called(v)} is missing."
+                if len(sources) > 2 and source not in pure:
                     yield Mutant("overwritten", sentence, line, joins={v: without({source})})
         many = {v: parts for v, parts in shared.items() if v in self.leaves}
         if len(many) > 1:
@@ -112,6 +121,37 @@ class Mistakes(Slips):
                 sentence = f"parameters are used several times, but only the {which} contribution is kept: = for +=."
                 yield Mutant("overwritten", sentence, line, joins=joins)
         yield from self._repeated(shared)
+
+    def _penalties(self, v: Variable, sources: list[int]) -> set[int]:
+        """The uses of a parameter that nothing else enters, beside others: terms of the loss for it alone."""
+        tape = self.tape
+        alone = {v, *(c for c, x in tape.graph.constants.items() if x.size == 1)}
+        found = set()
+        for i, e in enumerate(tape.equations):
+            if all(x in alone for x in variables(e)):
+                alone.add(e.output)
+                found.add(i)
+        pure = {i for i in found.intersection(sources) if self._is_added(tape.equations[i].output)}
+        return pure if v in self.leaves and not found.issuperset(sources) else set()
+
+    def _is_added(self, v: Variable) -> bool:
+        """Whether a variable reaches the loss by operations on it alone, and by sums."""
+        users = [e for e in self.tape.equations if v in e.inputs]
+        if len(users) != 1:
+            return v in self.tape.graph.outputs
+        (e,) = users
+        others = [x for x in variables(e) if x is not v and self.tape.values[x].size > 1]
+        added = e.op.name in ("add", "subtract") or not [x for x in variables(e) if x is not v]
+        scaled = e.op.name in ("multiply", "divide") and not [
+            x for x in variables(e) if x in self.tape.depends and x is not v
+        ]
+        return (added or scaled) and not others and self._is_added(e.output)
+
+    def _without_penalty(self, v: Variable, pure: set[int]) -> Iterator[Mutant]:
+        for gone in [{i} for i in pure] + ([pure] if len(pure) > 1 else []):
+            line = self._line(min(gone))
+            sentence = f"the loss has a term for {self._called(v)} alone in {line}, whose gradient is missing."
+            yield Mutant("other loss", sentence, line, joins={v: without(gone)})
 
     def _repeated(self, shared: dict[Variable, list[Part]]) -> Iterator[Mutant]:
         """The same place of a loop forgotten in every round."""
@@ -135,8 +175,8 @@ class Mistakes(Slips):
             if len(taken) > 1:
                 line = self._line(taken[0])
                 sentence = f"the parts that {line} takes overlap, and their gradients overwrite each other: = for +=."
-                for order in (1, -1):
-                    yield Mutant("overwritten", sentence, line, joins={v: self._written(v, order)})
+                for order, one in itertools.product((1, -1), [None, *taken[:6]]):
+                    yield Mutant("overwritten", sentence, line, joins={v: self._written(v, order, one)})
         for i, e in enumerate(tape.equations):
             if e.op.name == "getitem" and len(e.inputs) > 1 and e.output in tape.depends:
                 x = e.inputs[0]
@@ -153,15 +193,15 @@ class Mistakes(Slips):
                 )
                 yield Mutant("overwritten", sentence, e.origin, rules={i: assigned})
 
-    def _written(self, v: Variable, order: int) -> Join:
-        """Contributions written one over the other, each where its part of the array was taken."""
+    def _written(self, v: Variable, order: int, one: int | None) -> Join:
+        """Contributions written one over the other, or one of them over those before it."""
         tape = self.tape
 
         def join(parts: list[Part]) -> Array:
             total = np.zeros(tape.values[v].shape)
             for i, d in parts[::order]:
                 e = tape.equations[i] if i < len(tape.equations) else None
-                if e is not None and e.op.name == "getitem":
+                if e is not None and e.op.name == "getitem" and one in (None, i):
                     ones = tape.raw(i, np.ones(tape.values[e.output].shape))[0]
                     total = np.where(ones != 0, d, total)
                 else:
@@ -173,21 +213,40 @@ class Mistakes(Slips):
     def _points(self) -> Iterator[Mutant]:
         """Products and their kin whose rule uses another value than the forward pass did."""
         tape = self.tape
-        for i, e in enumerate(tape.equations):
-            if e.output not in tape.depends or not e.op.vjp or e.op.no_gradient or len(e.inputs) > 3:
+        for group in self.groups:
+            e = tape.equations[group[0]]
+            if not e.op.vjp or e.op.no_gradient or not 1 < len(e.inputs) <= 3:
                 continue
-            saved = e.op.saved(e.inputs)
-            for p, x in enumerate(e.inputs):
-                if not saved[p] or not isinstance(x, Variable) or len(e.inputs) < 2:
-                    continue
-                for w in self._alike(x)[:6]:
-                    sentence = (
-                        f"the derivative of {e.origin} is taken with {self._called(w)} in place of {self._called(x)}."
-                    )
-                    yield Mutant("wrong point", sentence, e.origin, rules={i: self._with(i, p, tape.values[w])})
-                if x in self.leaves and x.name in self.updated:
-                    sentence = f"the derivative of {e.origin} is taken with {x.name} as it is after the update."
-                    yield Mutant("wrong point", sentence, e.origin, rules={i: self._with(i, p, self.updated[x.name])})
+            for p in [p for p, saved in enumerate(e.op.saved(e.inputs)) if saved and isinstance(e.inputs[p], Variable)]:
+                for i in group[:4]:
+                    yield from self._at_others(i, p)
+                for k, when in ((1, "later"), (-1, "earlier")):
+                    others = self._rounds([tape.equations[i].inputs[p] for i in group], k)
+                    if others is not None:
+                        rules = {i: self._with(i, p, tape.values[w]) for i, w in zip(group, others, strict=True)}
+                        sentence = f"the derivative of {e.origin} is taken with the value of the round {when}."
+                        yield Mutant("wrong point", sentence, e.origin, rules=rules)
+            if e.op.name == "divide":
+
+                def change(i: int) -> Rule | None:
+                    b = tape.operands(tape.equations[i])[1]
+                    return self._operand(i, 1, lambda d, _: fit(d * b, np.shape(b)))
+
+                sentence = "the denominator in the derivative of {line} is not squared."
+                for i in group:
+                    if (rule := change(i)) is not None:
+                        yield Mutant("wrong point", sentence.replace("{line}", e.origin), e.origin, rules={i: rule})
+
+    def _at_others(self, i: int, p: int) -> Iterator[Mutant]:
+        """One equation with one of its values replaced by others of that shape."""
+        e = self.tape.equations[i]
+        x = e.inputs[p]
+        for w in self._alike(x, i)[:12]:
+            sentence = f"the derivative of {e.origin} is taken with {self._called(w)} in place of {self._called(x)}."
+            yield Mutant("wrong point", sentence, e.origin, rules={i: self._with(i, p, self.tape.values[w])})
+        if x in self.leaves and x.name in self.updated:
+            sentence = f"the derivative of {e.origin} is taken with {x.name} as it is after the update."
+            yield Mutant("wrong point", sentence, e.origin, rules={i: self._with(i, p, self.updated[x.name])})
 
     def _with(self, i: int, p: int, value: Array) -> Rule:
         operands = self.tape.operands(self.tape.equations[i])

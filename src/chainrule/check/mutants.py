@@ -1,5 +1,6 @@
 """Mistakes that people make in a backward pass, each as a change of one rule of it."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -71,11 +72,24 @@ class Mutants:
     def _groups(self) -> list[list[int]]:
         """Equations that come from the same place in the code, as in a loop over time."""
         groups: dict[Any, list[int]] = {}
+        uses = Counter((e.origin, e.op, x) for e in self.tape.equations for x in variables(e) if x in self.leaves)
         for i, e in enumerate(self.tape.equations):
             if e.output in self.tape.depends:
-                names = tuple(x.name if x in self.leaves else "" for x in variables(e))
+                names = tuple(x.name if uses[e.origin, e.op, x] > 1 else "" for x in variables(e))
                 groups.setdefault((e.origin, e.op, names), []).append(i)
         return list(groups.values())
+
+    def _rounds(self, xs: list[Variable], k: int) -> list[Variable] | None:
+        """For values that a loop makes one after another, those k rounds later; None if they are not of that kind."""
+        made = self.tape.made
+        if len(xs) < 2 or xs[1] not in made:
+            return None
+        maker = self.tape.equations[made[xs[1]]]
+        same = [e.output for e in self.tape.equations if e.origin == maker.origin and e.op is maker.op]
+        same = [v for v in same if self.tape.values[v].shape == self.tape.values[xs[1]].shape]
+        order = same if xs[0] in same else [xs[0], *same]
+        found = [order.index(x) + k if x in order else -1 for x in xs]
+        return [order[i] for i in found] if all(0 <= i < len(order) for i in found) else None
 
     def _each(self, kind: str, sentence: str, change: Change, only: str = "") -> Iterator[Mutant]:
         """The mutants of one change: at each equation by itself, and at all that come from the same place."""
@@ -105,9 +119,9 @@ class Mutants:
 
         return rule
 
-    def _alike(self, x: Variable) -> list[Variable]:
-        """Other variables of the same shape, the nearest first."""
-        shape, at = self.tape.values[x].shape, self.tape.made.get(x, -1)
+    def _alike(self, x: Variable, near: int | None = None) -> list[Variable]:
+        """Other variables of the same shape, the nearest to an equation (its own) first."""
+        shape, at = self.tape.values[x].shape, self.tape.made.get(x, -1) if near is None else near
         found = [v for v, y in self.tape.values.items() if v is not x and y.shape == shape and y.dtype.kind == "f"]
         return sorted(found, key=lambda v: abs(self.tape.made.get(v, -1) - at))
 

@@ -113,8 +113,24 @@ def _numbers(sizes: Mapping[str, float]) -> Iterator[tuple[str, float, str, str]
                 f"2/{number(value)} is missing",
                 f"2/{number(value)} is there once too often",
             )
+    if batch and batch > 2:
+        yield "N/(N - 1)", batch / (batch - 1), "N and N - 1 are confused", "N and N - 1 are confused"
     yield "4", 4.0, "a factor 1/4 is missing", "a factor 4 is missing"
     yield "3", 3.0, "a factor 1/3 is missing", "a factor 3 is missing"
+
+
+def in_part(yours: Array, correct: Array, tol: float) -> Cause | None:
+    """A cause from elements that are right and others that are all off by one factor."""
+    known = np.isfinite(correct) & (np.abs(correct) > tol * np.nanmax(np.abs(correct), initial=0.0))
+    if not np.isfinite(yours).all() or not known.any():
+        return None
+    ratios = yours[known] / correct[known]
+    off = ratios[np.abs(ratios - 1) > tol]
+    if not 2 <= off.size <= ratios.size - 2 or np.ptp(off) > tol * np.abs(off).max() or not off.any():
+        return None
+    kind = "sign" if abs(off[0] + 1) < tol else "factor"
+    share = f"{off.size} of {ratios.size} elements"
+    return Cause(kind, f"{share} are off by the same ratio {number(float(off[0]))}, the others are right.")
 
 
 def known_numbers(leaves: Mapping[str, Any], outputs: tuple[Any, ...], rate: float | None = None) -> dict[str, float]:

@@ -7,7 +7,19 @@ from typing import Any
 import numpy as np
 
 from chainrule.check.comparison import Array
-from chainrule.check.forms import Reduce, everything, mean, other_axis, row, unsummed, untransposed
+from chainrule.check.forms import (
+    Reduce,
+    backwards,
+    everything,
+    forwards,
+    last_only,
+    mean,
+    other_axis,
+    row,
+    to,
+    unsummed,
+    untransposed,
+)
 from chainrule.check.mutants import Mutant, Mutants
 from chainrule.check.tape import Pairs, Rule, variables
 from chainrule.check.verdict import number
@@ -20,7 +32,13 @@ class Slips(Mutants):
     def _signs(self) -> Iterator[Mutant]:
         for p, which in ((0, "first"), (1, "second")):
             sentence = f"the sign of the derivative by the {which} operand in {{line}} is wrong."
-            yield from self._each("sign", sentence, lambda i, p=p: self._operand(i, p, lambda _, d: -d))  # type: ignore[misc]
+
+            def flipped(i: int, p: int = p) -> Rule | None:
+                inputs = self.tape.equations[i].inputs
+                twice = len(inputs) > 1 and inputs[0] is inputs[1]  # x * x: the two would cancel
+                return None if twice else self._operand(i, p, lambda _, d: -d)
+
+            yield from self._each("sign", sentence, flipped)
 
     def _factors(self) -> Iterator[Mutant]:
         tape = self.tape
@@ -67,17 +85,24 @@ class Slips(Mutants):
                         yield f"{what} is missing", value if inverse else 1 / value
 
     def _transposes(self) -> Iterator[Mutant]:
-        tape = self.tape
-        for i, e in enumerate(tape.equations):
-            if e.op.name != "matmul" or e.output not in tape.depends:
-                continue
-            a, b = tape.operands(e)
-            for p, which in ((0, "first"), (1, "second")):
-                for product in untransposed(a, b, p):
-                    rule = self._product(i, p, (a, b)[p].shape, product)
-                    if rule is not None:
-                        sentence = f"a transpose is missing in the derivative by the {which} factor in {e.origin}."
-                        yield Mutant("transpose", sentence, e.origin, rules={i: rule})
+        for (p, which), k in itertools.product(((0, "first"), (1, "second")), range(6)):
+
+            def change(i: int, p: int = p, k: int = k) -> Rule | None:
+                a, b = self.tape.operands(self.tape.equations[i])
+                return self._product(i, p, (a, b)[p].shape, untransposed(a, b, p)[k])
+
+            sentence = f"a transpose is missing in the derivative by the {which} factor in {{line}}."
+            yield from self._each("transpose", sentence, change, only="matmul")
+        for k, which in ((-1, "last"), (0, "first")):
+
+            def single(i: int, k: int = k) -> Rule | None:
+                a, b = self.tape.operands(self.tape.equations[i])
+                return self._product(i, 1, b.shape, last_only(a, k)) if a.shape[-2] > 1 else None
+
+            sentence = (
+                f"only the {which} sample contributes to the derivative by the second factor in {{line}}: = for +=."
+            )
+            yield from self._each("overwritten", sentence, single, only="matmul")
 
     def _product(self, i: int, p: int, shape: tuple[int, ...], product: Callable[[Array], Array]) -> Rule | None:
         """The rule of a matrix product with another product for one factor, where the shapes allow it."""
@@ -97,11 +122,12 @@ class Slips(Mutants):
             ("factor", "the mean is taken where {line} needs the sum over its copies.", mean),
             ("missing sum", "the sum over what {line} broadcasts is missing.", unsummed),
             ("missing sum", "only the first row is taken where {line} needs the sum over all.", row(0)),
-            ("missing sum", "only the last row is taken where {line} needs the sum over all.", row(-1)),
+            ("overwritten", "only the last row is taken where {line} needs the sum over all.", row(-1)),
         ]
         for axis, keep in itertools.product(range(4), (False, True)):
             sentence = "the sum runs over the wrong axis where {line} is broadcast."
             kinds.append(("wrong axis", sentence, other_axis(axis, keep)))
+            kinds.append(("wrong axis", sentence, other_axis(axis, keep, mean=True)))
         kinds.append(("wrong axis", "the sum runs over all axes where {line} is broadcast.", everything))
         for kind, sentence, reduce in kinds:
             for p in (0, 1):
@@ -116,7 +142,39 @@ class Slips(Mutants):
                     return self._operand(i, p, lambda d, s: None if d.shape == s.shape else reduce(d, s, leaf))
 
                 yield from self._each(kind, sentence, change)
+            yield from self._everywhere(kind, sentence, reduce)
         yield from self._reductions()
+        yield from self._running_sums()
+
+    def _everywhere(self, kind: str, sentence: str, reduce: Reduce) -> Iterator[Mutant]:
+        """The same mistake in undoing all broadcasting between two shapes, as in a whole layer."""
+        tape = self.tape
+        groups: dict[Any, dict[int, Rule]] = {}
+        for i, e in enumerate(tape.equations):
+            for p, x in enumerate(e.inputs[:2]):
+                if isinstance(x, Variable) and e.op.broadcasts and e.output in tape.depends:
+                    shapes = tape.values[x].shape, tape.values[e.output].shape
+                    rule = self._operand(i, p, lambda d, s: None if d.shape == s.shape else reduce(d, s, False))
+                    if shapes[0] != shapes[1] and rule is not None and x not in self.leaves:
+                        groups.setdefault(shapes, {})[i] = rule
+        for rules in groups.values():
+            if len(rules) > 1:
+                line = tape.equations[max(rules)].origin
+                yield Mutant(kind, sentence.replace("{line}", line), line, rules=rules)
+
+    def _running_sums(self) -> Iterator[Mutant]:
+        for i, e in enumerate(self.tape.equations):
+            if e.op.name == "cumsum" and e.output in self.tape.depends:
+                x = e.inputs[0]
+                forms: list[tuple[str, str, Callable[[Array], Array]]] = [
+                    ("missing sum", "is missing", lambda g: g),
+                    ("wrong axis", "runs forwards, not backwards", forwards(e.attributes["axis"])),
+                ]
+                axes = range(self.tape.values[e.output].ndim)
+                forms += [("wrong axis", "is along the wrong axis", backwards(k)) for k in axes]
+                for kind, words, form in forms:
+                    sentence = f"the running sum in the derivative of {e.origin} {words}."
+                    yield Mutant(kind, sentence, e.origin, rules={i: to(x, form)})
 
     def _reductions(self) -> Iterator[Mutant]:
         """Reductions along an axis whose gradient is spread along another one."""
