@@ -6,6 +6,7 @@ import inspect
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from html import escape
 from os import PathLike
 from typing import Any
 
@@ -152,19 +153,20 @@ class Module:
                 parts.append(y.numpy() if isinstance(y, Tensor) else np.asarray(y))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def as_function(self) -> tuple[Callable[..., Any], dict[str, Parameter]]:
+    def as_function(self, statistics: bool = False) -> tuple[Callable[..., Any], dict[str, Any]]:
         """The Module as a pure function `f(parameters, *inputs)` and its parameters, named W1, b1, W2, ...
 
         For the function transforms: `grad`, `trace` and their kin. While a layer that draws random numbers (Dropout) is
-        in training mode, the function is `f(parameters, key, *inputs)`, and the int `key` determines them all.
+        in training mode, the function is `f(parameters, key, *inputs)`, and the int `key` determines them all. With
+        `statistics`, what else is a Tensor, such as BatchNorm's running mean, is among the parameters too.
         """
         places: dict[str, list[tuple[Any, Any]]] = {}
-        parameters: dict[str, Parameter] = {}
+        parameters: dict[str, Any] = {}
         names: dict[int, str] = {}
         numbers: dict[str, int] = {}
         for path, place, key in self._places():
             parameter = place[key]
-            if not isinstance(parameter, Parameter):
+            if not isinstance(parameter, Parameter) and not statistics:
                 continue
             if isinstance(place, tuple):
                 raise ChainruleError(
@@ -234,6 +236,17 @@ class Module:
         width = max(len(text) for text, count in lines)
         text = "\n".join(f"{text:<{width}}  {count:>9,}" if count else text for text, count in lines)
         return f"{text}\n{total:,} parameters, {self.dtype}"
+
+    def _repr_html_(self) -> str:
+        """The layers as a table, for notebooks."""
+        lines = _describe(self, "", 0)
+        cell = '<tr><td style="text-align: left; white-space: pre">{}</td><td>{}</td></tr>'
+        rows = "".join(cell.format(escape(text), f"{count:,}" if count else "") for text, count in lines)
+        total = sum(p.size for p in self.parameters())
+        return (
+            f'<table><thead><tr><th style="text-align: left">layer</th><th>parameters</th></tr></thead><tbody>{rows}'
+            f'<tr><th style="text-align: left">in all ({self.dtype})</th><th>{total:,}</th></tr></tbody></table>'
+        )
 
 
 def _check_key(key: Any) -> None:

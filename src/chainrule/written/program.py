@@ -19,7 +19,7 @@ from chainrule.ops.dims import show
 from chainrule.written.expansion import expand
 from chainrule.written.expressions import STATEMENTS, expression, literal, statements
 from chainrule.written.naming import Lines, Names, note
-from chainrule.written.updates import Update, update_of
+from chainrule.written.updates import Update, clipped, update_of
 
 WIDTH = 100
 FORMATS = ("numpy", "latex", "html")
@@ -126,7 +126,7 @@ class _Subject:
     def of(cls, f: Any, args: Sequence[Any], loss: Any, argnums: Any, batch: Any, update: str | None) -> "_Subject":
         rule = update_of(update)
         if hasattr(f, "optimizer") and hasattr(f, "model"):
-            rule = update_of(f.optimizer) if rule is None else rule
+            rule = clipped(update_of(f.optimizer) if rule is None else rule, f)
             f, loss = f.model, f.loss
         if hasattr(f, "as_function"):
             return cls._of_model(f, args, loss, batch, rule)
@@ -146,7 +146,8 @@ class _Subject:
 
     @classmethod
     def _of_model(cls, model: Any, args: Sequence[Any], loss: Any, batch: Any, rule: Any) -> "_Subject":
-        pure, parameters = model.as_function()
+        evaluated = any(not module.training for _, module in model.named_modules())
+        pure, parameters = model.as_function(statistics=evaluated)  # in training, the batch has its own statistics
         keys = list(pure.keys)
         if len(args) < (1 if loss is None else 2):
             raise ChainruleError("longhand: a model needs example inputs, and with a loss the targets as the last one.")
@@ -164,7 +165,8 @@ class _Subject:
 
         f.parameter_names = names  # type: ignore[attr-defined]
         values = [np.asarray(x) if not hasattr(x, "shape") else x for x in args]
-        wrt = None if loss is None else range(len(data) + len(keys), len(names))
+        learnt = [i for i, name in enumerate(names) if getattr(parameters.get(name), "requires_grad", False)]
+        wrt = None if loss is None else learnt
         batch = dict.fromkeys(data, 0) if batch is None else batch
         return cls(f, names, [*values, *keys, *parameters.values()], wrt, batch, rule, layers=True)
 
@@ -348,7 +350,7 @@ def _wrapped(line: str) -> list[str]:
         return [line]
     indent = " " * (len(line) - len(line.lstrip()))
     keyword_end = re.match(r"\s*(return |[\w, ]+ = )", line)
-    if keyword_end and not line.lstrip().startswith("def "):
+    if keyword_end and not line.lstrip().startswith("def ") and line[keyword_end.end()] not in "([":
         line = f"{keyword_end.group()}({line[keyword_end.end() :]})"
     lines: list[str] = []
     current = ""

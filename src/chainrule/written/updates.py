@@ -1,7 +1,7 @@
 """The optimisers' steps as lines of code: what `chainrule.optim` computes, without its memory-saving."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from chainrule.errors import ChainruleError, UnknownNameError
@@ -40,7 +40,7 @@ class Update:
     @property
     def names(self) -> list[str]:
         """All names that the lines use."""
-        return [*self.numbers, *self.memory, "state", "parameters", "gradients", "k", "p", "d"]
+        return [*self.numbers, *self.memory, "state", "parameters", "gradients", "k", "p", "d", "norm"]
 
     @property
     def state(self) -> str:
@@ -75,6 +75,14 @@ MOMENTS = (
 ADAM = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
 SQUARES = "s = [alpha * s + (1 - alpha) * d ** 2 for s, d in zip(s, gradients)]"
 
+CLIPS = {
+    "clip_norm": (
+        "norm = np.sqrt(sum((d ** 2).sum() for d in gradients))",
+        "gradients = [d * min(1, clip_norm / (float(norm) + 1e-6)) for d in gradients]",
+    ),
+    "clip_value": ("gradients = [np.clip(d, -clip_value, clip_value) for d in gradients]",),
+}
+
 UPDATES = {
     "sgd": Update("gradient descent", ("{new} = [p - lr * d for p, d in zip(parameters, gradients)]",), {"lr": 0.1}),
     "momentum": Update(
@@ -104,6 +112,15 @@ UPDATES = {
         counts=True,
     ),
 }
+
+
+def clipped(update: Update | None, trainer: Any) -> Update | None:
+    """The update after the clipping that a Trainer does."""
+    wanted = {name: getattr(trainer, name) for name in CLIPS if getattr(trainer, name, None) is not None}
+    if update is None or not wanted:
+        return update
+    steps = [step for name in wanted for step in CLIPS[name]]
+    return replace(update, steps=(*steps, *update.steps), numbers={**update.numbers, **wanted})
 
 
 def update_of(which: Any) -> Update | None:

@@ -1,0 +1,196 @@
+"""What a longhand says, to the letter, and where it cannot be written. That it computes the right thing is tested in
+test_longhand_runs.py."""
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import nn, optim
+from chainrule.errors import ChainruleError, TraceError, UnknownNameError
+
+RANDOM = np.random.default_rng(0)
+X, T = RANDOM.normal(size=(6, 4)), RANDOM.integers(0, 3, 6)
+
+
+def network(*layers):
+    return nn.Sequential(nn.Linear(4, 5, dtype=float), *layers, nn.Linear(5, 3, dtype=float))
+
+
+STEP = """\
+import numpy as np
+
+
+def step(x, t, W1, b1, W2, b2, lr=0.1):
+    N = x.shape[0]
+    # forward
+    a1 = x @ W1 + b1                        # (N, 5)
+    h1 = np.maximum(a1, 0)                  # (N, 5)   relu
+    a2 = h1 @ W2 + b2                       # (N, 3)
+    s = a2 - a2.max(axis=1, keepdims=True)  # (N, 3)
+    log_y = s - np.log(np.exp(s).sum(axis=1, keepdims=True))  # (N, 3)   log-softmax
+    loss = -log_y[np.arange(N), t].mean()   # ()       cross-entropy
+    # backward
+    y = np.exp(log_y)                       # (N, 3)   softmax
+    d_a2 = (y - np.eye(3)[t]) / N           # (N, 3)   cross-entropy of softmax: y − t
+    db2 = d_a2.sum(axis=0)                  # (3,)     broadcast forward, summed backward
+    d_h1 = d_a2 @ W2.T                      # (N, 5)   dA = G Bᵀ
+    dW2 = h1.T @ d_a2                       # (5, 3)   dB = Aᵀ G
+    d_a1 = d_h1 * (h1 > 0)                  # (N, 5)   relu′ = 1 where x > 0, else 0
+    db1 = d_a1.sum(axis=0)                  # (5,)     broadcast forward, summed backward
+    dW1 = x.T @ d_a1                        # (4, 5)   dB = Aᵀ G
+    # update: gradient descent
+    parameters = [W1, b1, W2, b2]
+    gradients = [dW1, db1, dW2, db2]
+    W1, b1, W2, b2 = [p - lr * d for p, d in zip(parameters, gradients)]
+    return loss, (W1, b1, W2, b2), None
+"""
+
+
+def test_a_training_step_reads_as_in_the_books():
+    assert cr.longhand(network(nn.ReLU()), X, T, loss=nn.CrossEntropyLoss(), update="sgd") == STEP
+
+
+def test_a_trainer_brings_its_loss_and_its_optimiser():
+    model = network(nn.ReLU())
+    trainer = cr.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
+    assert cr.longhand(trainer, X, T) == STEP
+
+
+def written_by_hand(x, t, W, b):
+    y = np.tanh(x @ W + b)
+    error = y - t
+    return (error**2).sum() / x.shape[0]
+
+
+def test_a_function_keeps_its_names_and_its_lines():
+    text = cr.longhand(
+        written_by_hand, X, X[:, :3], np.ones((4, 3)), np.ones(3), argnums=(2, 3), batch={"x": 0, "t": 0}
+    )
+    assert [line.partition("  # (")[0].strip() for line in text.splitlines()[3:]] == [
+        "def written_by_hand(x, t, W, b):",
+        "N = x.shape[0]",
+        "# forward",
+        "y = np.tanh(x @ W + b)",
+        "error = y - t",
+        "loss = (error ** 2).sum() / N",
+        "# backward",
+        "d_error = 2 * error / N",
+        "d_a = d_error * (1 - y ** 2)",
+        "db = d_a.sum(axis=0)",
+        "dW = x.T @ d_a",
+        "return loss, (dW, db)",
+    ]
+
+
+def names_of(text):
+    return [line.split(" = ")[0].strip() for line in text.splitlines() if " = " in line and not line.startswith("def")]
+
+
+def test_a_loop_numbers_its_variables():
+    def steps(x, W):
+        h = x
+        for _ in range(3):
+            h = np.tanh(h @ W)
+        return h.sum()
+
+    assert [name for name in names_of(cr.longhand(steps, X, np.eye(4))) if name.startswith("h")] == ["h", "h_2", "h_3"]
+
+
+def test_clipping_and_weight_decay_are_written_and_run():
+    model = network(nn.Tanh())
+    adam = optim.Adam(model.parameters(), lr=0.01, weight_decay=0.1)
+    trainer = cr.Trainer(model, nn.CrossEntropyLoss(), adam, clip_norm=0.05, clip_value=0.01)
+    namespace = {}
+    exec(cr.longhand(trainer, X, T), namespace)
+    before = [p.numpy() for p in model.parameters()]
+    _, after, _ = namespace["step"](X, T, *before)
+    loss = nn.CrossEntropyLoss()(model(X), T)
+    loss.backward()
+    optim.clip_norm(model.parameters(), 0.05)
+    optim.clip_value(model.parameters(), 0.01)
+    adam.step()
+    for found, p in zip(after, model.parameters(), strict=True):
+        np.testing.assert_allclose(found, p.numpy(), rtol=0, atol=1e-12)
+
+
+def test_running_statistics_are_arguments_of_an_evaluated_model():
+    model = nn.Sequential(nn.Linear(4, 70, dtype=float), nn.BatchNorm1d(70, dtype=float))
+    model.eval()
+    text = cr.longhand(model, X)
+    assert "running_mean2, running_var2" in text.splitlines()[3]
+    namespace = {}
+    exec(text, namespace)
+    found = namespace["forward"](X, *[tensor.numpy() for tensor in model.tensors()])
+    np.testing.assert_allclose(found, model(X).numpy(), rtol=1e-12)
+
+
+def test_the_size_of_the_batch_gives_way_to_an_argument_called_n():
+    def f(x, N):
+        return (x * N).mean()
+
+    text = cr.longhand(f, X, 3.0, batch={"x": 0})
+    assert "M = x.shape[0]" in text
+
+
+def test_gradients_come_in_the_form_of_the_arguments():
+    def f(p, x):
+        return (x @ p["W"] + p["b"][0]).sum()
+
+    p = {"W": np.ones((4, 2)), "b": [np.ones(2)]}
+    text = cr.longhand(f, p, X)
+    assert 'return loss, {"W": dW, "b": [db0]}' in text
+    namespace = {}
+    exec(text, namespace)
+    np.testing.assert_allclose(namespace["f"](p, X)[1]["b"][0], [6, 6])
+
+
+LONG = RANDOM.normal(size=100)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: cr.longhand(lambda x: (x * LONG).sum(), LONG), TraceError, "make it an argument of the function"),
+        (lambda: cr.longhand(lambda x: x[0] if x[0] > 0 else x[1], X[0]), TraceError, "branches on"),
+        (
+            lambda: cr.longhand(lambda lr: lr**2, 1.0, update="sgd"),
+            TraceError,
+            "'lr' has a name that the program needs",
+        ),
+        (lambda: cr.longhand(lambda np: np**2, 1.0), TraceError, "rename it"),
+        (lambda: cr.longhand(lambda x: x.sum(), X, format="word"), UnknownNameError, "numpy"),
+        (lambda: cr.longhand(lambda x: x.sum(), X, update="adan"), UnknownNameError, "did you mean 'adam'"),
+        (lambda: cr.longhand(lambda x: x.sum(), X, argnums=1), ChainruleError, "argnums names argument 1"),
+        (lambda: cr.longhand(lambda x: x.sum(), X, loss=nn.CrossEntropyLoss()), ChainruleError, "goes with a model"),
+        (lambda: cr.longhand(network(), X, loss=nn.CrossEntropyLoss()), ChainruleError, "the targets as the last one"),
+        (lambda: cr.longhand(lambda x: x * 2, X), ChainruleError, "of one number"),
+    ],
+)
+def test_what_cannot_be_written_is_a_sentence(call, error, words):
+    with pytest.raises(error, match=words.replace("(", r"\(")) as caught:
+        call()
+    assert str(caught.value).endswith(".")
+
+
+def test_the_line_of_the_person_is_named():
+    def f(x):
+        y = x * 2
+        return (y * LONG).sum()
+
+    with pytest.raises(TraceError, match=r"^test_program\.py, line \d+: "):
+        cr.longhand(f, LONG)
+
+
+def test_an_optimiser_that_has_no_lines_says_so():
+    model = network()
+    trainer = cr.Trainer(model, nn.CrossEntropyLoss(), optim.Adam(model.parameters(), amsgrad=True))
+    with pytest.raises(ChainruleError, match="amsgrad"):
+        cr.longhand(trainer, X, T)
+
+
+def test_a_longhand_shows_itself_in_a_notebook():
+    text = cr.longhand(lambda x: (x < 1).sum() + x.sum(), X[0])
+    assert "<pre>" in text._repr_html_()
+    assert "x &lt; 1" in text._repr_html_()
+    assert text._repr_latex_() is None
+    assert repr(text) == str(text)
