@@ -3,8 +3,10 @@ takes a batch in rows, a batch in columns, or one sample at a time.
 """
 
 import inspect
+import io
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from typing import Any
 
 import numpy as np
@@ -91,8 +93,8 @@ def call(method: Callable[..., Any], values: Mapping[str, Any], *, guess: bool =
 
 
 def quietly(f: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """Call without warnings: an overflow is judged by its result."""
-    with np.errstate(all="ignore"), warnings.catch_warnings():
+    """Call without warnings, since an overflow is judged by its result, and without what it prints at every step."""
+    with np.errstate(all="ignore"), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         return f(*arguments, **named)
 

@@ -141,6 +141,14 @@ class Experiment:
                 if not self.subject.offers("update"):
                     raise SkippedError(f"the model has no step of its own: {error}") from None
 
+    def can_update(self) -> bool:
+        """Whether the model has a step of its own that works with these data."""
+        try:
+            self.needs_update()
+        except SkippedError:
+            return False
+        return True
+
     def redrawn(self, scale: float = 0.3) -> None:
         """Give all parameters other values: normal ones, of a size that keeps sums over the inputs near 1."""
         new = {}

@@ -233,14 +233,15 @@ class HandwrittenModel(Subject):
 
     def _one_step(self, method: str, x: Any, t: Any) -> Any:
         values, f = self._values(x, t, training=True), getattr(self.thing, method)
-        needs = set(roles(f).values())
-        if not needs & {"inputs", "targets", "pairs"} and None not in required(f):
+        backward = method.startswith("back")  # which takes no gradients of the parameters
+        needs = set(roles(f, backward).values())
+        if not needs & {"inputs", "targets", "pairs"} and None not in required(f) and not backward:
             if "gradients" not in self._plans:
                 raise UnfitError(f"{method}() needs gradients, and nothing was found that gives them")
             values["gradients"] = self._one_gradient(self._plans["gradients"][0], x, t)[1]
         elif ("inputs" not in needs or "outputs" in needs) and "predict" in self._plans:
             values["outputs"] = as_array(self._forward(self._plans["predict"][0], x, training=True))
-        return call(f, values, guess=True)
+        return call(f, values, guess=True, backward=backward)
 
     def _loss_before(self, x: Any, t: Any) -> None:
         """Call the loss before a `backward()` that is told nothing, since it may be the loss that remembers."""

@@ -68,25 +68,39 @@ def is_parameter_name(name: str) -> bool:
     return _PARAMETER.fullmatch(_plain(name).lower()) is not None
 
 
-def gradient_places(parameters: Mapping[str, Place], thing: Any) -> dict[str, Any]:
+def gradient_places(parameters: Mapping[str, Place], thing: Any) -> dict[str, Array]:
     """The gradients that an object keeps, by the parameters' names: `self.grads["W1"]`, `self.dW1`, `layer.dW`."""
     attributes = _attributes(thing)
-    for kept in (attributes.get(name) for name in ("grads", "gradients", "grad", "gradient", "d_params", "dparams")):
-        if isinstance(kept, (Mapping, list, tuple)) and len(kept):
-            matched = matched_gradients(kept, {name: read(place) for name, place in parameters.items()})
-            if matched:
-                return matched
+    for kept in _kept_gradients(attributes):
+        matched = matched_gradients(kept, {name: read(place) for name, place in parameters.items()})
+        if matched:
+            return matched
+    owners = {id(container): owner for _, container, _, owner in _walk(thing)}
     found = {}
     for name, (container, key) in parameters.items():
-        stem = str(key) if isinstance(container, dict) else name.split("[")[0]
-        holders = [container] if isinstance(container, dict) else []
-        for holder in [*holders, attributes]:
-            for written in _gradient_names(stem):
-                value = holder.get(written)
-                value = value[key] if isinstance(key, int) and isinstance(value, list) and len(value) > key else value
-                if name not in found and value is not None and _is_number(value):
-                    found[name] = np.asarray(value, float)
+        owner = owners.get(id(container), attributes)
+        stem = _plain(name) if isinstance(key, int) else str(key)
+        for holder in (*_kept_gradients(owner), container, owner, attributes):
+            value = _named_gradient(holder, stem, any(holder is kept for kept in _kept_gradients(owner)))
+            if isinstance(key, int) and isinstance(value, list) and len(value) > key:
+                value = value[key]
+            if name not in found and value is not None and _is_number(value):
+                found[name] = np.asarray(value, float)
     return found
+
+
+def _kept_gradients(attributes: Mapping[str, Any]) -> list[Any]:
+    """What an object keeps under the names of gradients."""
+    names = ("grads", "gradients", "grad", "gradient", "d_params", "dparams")
+    return [attributes[n] for n in names if isinstance(attributes.get(n), (dict, list, tuple)) and attributes[n]]
+
+
+def _named_gradient(holder: Any, stem: str, own: bool) -> Any:
+    """What stands in a dict as the gradient of a parameter; in a dict of gradients alone, under its own name, too."""
+    if not isinstance(holder, dict):
+        return None
+    names = _gradient_names(stem) + ([stem] if own else [])
+    return next((holder[name] for name in names if name in holder), None)
 
 
 def matched_gradients(given: Any, parameters: Mapping[str, Array]) -> dict[str, Array]:

@@ -69,7 +69,7 @@ class TorchModel(Subject):
     def gradients(self, x: Any, t: Any) -> dict[str, Array] | None:
         own = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         with torch.enable_grad(), _Mode(self.model, False):
-            found = torch.autograd.grad(self._compute(x, t), list(own.values()), allow_unused=True)
+            found = torch.autograd.grad(quietly(self._compute, x, t), list(own.values()), allow_unused=True)
         return {n: np.zeros(p.shape) if g is None else _array(g) for (n, p), g in zip(own.items(), found, strict=True)}
 
     def update(self, x: Any, t: Any) -> None:
@@ -77,7 +77,7 @@ class TorchModel(Subject):
             raise self._missing("update", "it came without an optimizer; pass optimizer=torch.optim.SGD(...)")
         with torch.enable_grad(), _Mode(self.model, True):
             self.optimizer.zero_grad()
-            self._compute(x, t).backward()
+            quietly(self._compute, x, t).backward()
             self.optimizer.step()
 
     def snapshot(self) -> Snapshot:

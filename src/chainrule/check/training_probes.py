@@ -109,9 +109,7 @@ def every_parameter_moves(e: Experiment) -> str:
     unknown = [name for name in e.frozen if name not in e.subject.parameters]
     if unknown:
         raise SkippedError(f"there is no parameter {listed(unknown)}, which is said to be frozen.")
-    steps = e.subject.offers("update")
-    if steps:
-        e.needs_update()
+    steps = e.can_update()
     given = e.subject.gradients(*e.few(4)) if e.subject.offers("gradients") and not steps else None
     if not steps and given is None:
         raise SkippedError("the model has no step and no gradients.")
@@ -166,6 +164,8 @@ def tiny_set(e: Experiment) -> str:
     e.needs_update()
     rows = _tiny(e)
     x, t = e.x[rows], e.t[rows]
+    if e.loss(x, t) == 0:
+        raise SkippedError("the loss of these samples is 0 already.")
     until, sentences, slow = time.monotonic() + e.seconds, [], False
     rates = (e.subject.lr, e.subject.lr / 10, e.subject.lr / 100)
     for attempt in range(5):
