@@ -1,5 +1,7 @@
 """Names become symbols, templates become formulas, and what is printed is what is computed."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -22,6 +24,7 @@ from chainrule.written.formula import (
 )
 from chainrule.written.latex import symbol, write, write_words
 from chainrule.written.mathml import write as write_mathml
+from chainrule.written.numerals import number
 from chainrule.written.template import Template
 
 a, b, c = (Symbol(name, name) for name in "abc")
@@ -40,7 +43,7 @@ TWO = Number(2)
         ("h10", "h_{10}"),
         ("alpha", r"\alpha"),
         ("sigma2", r"\sigma_{2}"),
-        ("eps", r"\epsilon".replace("epsilon", "varepsilon")),
+        ("eps", r"\varepsilon"),
         ("lr", r"\eta"),
         ("x_hat", r"\hat{x}"),
         ("scores", r"\mathrm{scores}"),
@@ -92,6 +95,26 @@ def test_a_gradient_is_a_delta_only_if_there_is_what_it_belongs_to():
 )
 def test_brackets_stand_where_they_must(formula, expected):
     assert write(formula) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0.5, "0.5"),
+        (1e-5, "10^{-5}"),
+        (2 / 3, r"\frac{2}{3}"),
+        (-1 / 3, r"-\frac{1}{3}"),
+        (math.sqrt(2), r"\sqrt{2}"),
+        (math.sqrt(2 / math.pi), r"\sqrt{\frac{2}{\pi}}"),
+        (math.log(2 * math.pi), r"\ln(2\, \pi)"),
+        (math.log(2), r"\ln(2)"),
+        (0.123456789012, "0.123456789012"),
+    ],
+)
+def test_a_number_is_written_as_people_write_it(value, expected):
+    formula = number(value)
+    assert write(formula) == expected
+    np.testing.assert_allclose(Evaluation({}, {})(formula), value, rtol=1e-13)
 
 
 def places(op):

@@ -14,11 +14,12 @@ from chainrule.ops.product import Matmul
 from chainrule.ops.structure import BroadcastTo, Cast, Reshape, SumTo, Transpose
 from chainrule.written import page
 from chainrule.written.elements import NeedsIndicesError, opaque, size_as_formula
-from chainrule.written.formula import Call, Derivative, Formula, Number, Power, Symbol, number
+from chainrule.written.formula import Call, Derivative, Formula, Number, Power, Symbol
 from chainrule.written.latex import SIGNS, write, write_words
 from chainrule.written.mathematics import Formulas
 from chainrule.written.naming import note
 from chainrule.written.notation import Notation, with_probabilities
+from chainrule.written.numerals import number
 from chainrule.written.steps import step
 from chainrule.written.trial import Trial
 from chainrule.written.updates import Update

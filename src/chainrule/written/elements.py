@@ -24,10 +24,10 @@ from chainrule.written.formula import (
     divide,
     multiply,
     negative,
-    number,
     power,
     subtract,
 )
+from chainrule.written.numerals import number
 
 if TYPE_CHECKING:
     from chainrule.written.mathematics import Formulas
@@ -81,6 +81,8 @@ def _shifted(i: Formula | None, part: slice, size: Any) -> Formula:
     start = (0 if step > 0 else size - 1) if part.start is None else part.start
     if not isinstance(start, Dim) and start < 0:
         start = size + start
+    if isinstance(i, Number):  # the only element of an axis of size 1
+        return size_as_formula(start)
     f = i if step == 1 else negative(i) if step == -1 else multiply(Number(step), i, "numbers")
     if isinstance(start, int) and start == 0:
         return f

@@ -3,15 +3,12 @@
 Brackets are set where a formula is built, by `add`, `multiply` and their kin; whoever writes one only walks the tree.
 """
 
-import fractions
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 # How tightly a formula holds together; one that is looser than its place allows is put in brackets.
 RELATION, SUM, PRODUCT, PREFIX, TIGHT, ATOM = range(6)
-DIGITS = 10  # of a number that is written as it is
 BARE = {"ln", "tanh", "sin", "cos"}  # functions that take a single symbol without brackets
 
 
@@ -216,30 +213,6 @@ class Reshaped(Formula):
         return self.inside.level
 
 
-def number(x: float) -> Formula:
-    """A number; 0.6666666666666666 is a fraction, 1.4142135623730951 a root, and π is seen in roots."""
-    if len(repr(x)) <= DIGITS or not math.isfinite(x):
-        return Number(x)
-    if (ratio := _ratio(abs(x))) is not None:
-        f: Formula = Fraction(Number(ratio.numerator), Number(ratio.denominator))
-    elif (ratio := _ratio(x * x)) is not None:
-        below = Number(ratio.denominator)
-        f = Root(Number(ratio.numerator) if ratio.denominator == 1 else Fraction(Number(ratio.numerator), below))
-    elif (ratio := _ratio(x * x * math.pi)) is not None:
-        pi = Size("π", "π")
-        below_root = pi if ratio.denominator == 1 else multiply(Number(ratio.denominator), pi, "numbers")
-        f = Root(Fraction(Number(ratio.numerator), below_root))
-    else:
-        return Number(x)
-    return f if x > 0 else Sum(((-1, f),))
-
-
-def _ratio(x: float) -> fractions.Fraction | None:
-    """The fraction of small integers that this is."""
-    found = fractions.Fraction(x).limit_denominator(100)
-    return found if abs(found - x) <= 1e-14 * x and found.numerator < 1000 else None
-
-
 def bracketed(f: Formula, level: int) -> Formula:
     """`f`, in brackets if it is looser than `level`."""
     return Fence("(", f) if f.level < level else f
@@ -274,6 +247,8 @@ def multiply(a: Formula, b: Formula, kind: str) -> Formula:
         if isinstance(x, Sum) and len(x.terms) == 1 and x.terms[0][0] < 0:
             x = x.terms[0][1]
             return negative(multiply(x, b, kind) if other is b else multiply(a, x, kind))
+        if isinstance(x, Number) and x.value < 0 and not isinstance(other, Number):
+            return negative(multiply(Number(-x.value), other, kind))
     if kind == "numbers" and isinstance(b, Number) and not isinstance(a, Number):
         a, b = b, a
     if kind == "numbers" and isinstance(a, Number):  # 2 · 3 x is 6 x
@@ -283,6 +258,8 @@ def multiply(a: Formula, b: Formula, kind: str) -> Formula:
             return Number(a.value * b.value)
         if isinstance(b, Product) and b.kind == kind and isinstance(b.factors[0], Number):
             return multiply(Number(a.value * b.factors[0].value), _rest(b), kind)
+    elif kind == "numbers" and isinstance(b, Product) and b.kind == kind and isinstance(b.factors[0], Number):
+        return multiply(b.factors[0], multiply(a, _rest(b), kind), kind)
     first = a if isinstance(a, Product) and a.kind == kind else _factor(a, kind)
     if isinstance(first, (Big, Call)) and first.level == PREFIX:
         first = _closed(first)

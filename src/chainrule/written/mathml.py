@@ -153,5 +153,6 @@ def _function(f: Call) -> str:
 
 def _cases(f: Cases) -> str:
     rows = [(write(f.yes), f"<mtext>if&#160;</mtext>{write(f.condition)}"), (write(f.no), "<mtext>else</mtext>")]
-    table = "".join(f"<mtr><mtd>{a}</mtd><mtd>{b}</mtd></mtr>" for a, b in rows)
-    return _row(_bracket("{"), f'<mtable columnalign="left left">{table}</mtable>')
+    left = '<mtd style="text-align: left">'
+    table = "".join(f"<mtr>{left}{a}</mtd>{left}{b}</mtd></mtr>" for a, b in rows)
+    return _row(_bracket("{"), f"<mtable>{table}</mtable>")

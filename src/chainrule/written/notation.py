@@ -16,9 +16,10 @@ from chainrule.ops.activation import Sigmoid
 from chainrule.ops.arithmetic import Add, Divide, Multiply, Negative, Subtract
 from chainrule.ops.loss import BinaryCrossEntropy, CrossEntropy, Softmax
 from chainrule.written.expansion import Hints
-from chainrule.written.formula import Derivative, Formula, Symbol, number
+from chainrule.written.formula import Derivative, Formula, Symbol
 from chainrule.written.latex import symbol
 from chainrule.written.naming import Lines, Names
+from chainrule.written.numerals import number
 from chainrule.written.trial import Trial
 
 SMALL = (Add, Subtract, Multiply, Divide, Negative)  # written in place, if nobody gave them a name

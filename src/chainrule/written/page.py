@@ -8,7 +8,8 @@ from chainrule.written.mathml import equation, write
 
 STYLE = """
 .chainrule-derivation { color-scheme: light dark; font: 16px/1.5 Georgia, "Times New Roman", serif; max-width: 62rem;
-  color: light-dark(#1f2937, #e5e7eb); margin: 1rem; overflow-x: auto; }
+  color: light-dark(#1f2937, #e5e7eb); margin: 0;
+  background: light-dark(#ffffff, #111827); padding: 1rem; overflow-x: auto; }
 .chainrule-derivation th { padding: 1.6rem 0 .4rem .2rem; text-align: left; }
 .chainrule-derivation th::before { content: ""; border-left: 4px solid; padding-right: .6rem; }
 .chainrule-derivation th.forward::before { border-color: light-dark(#2563eb, #60a5fa); }
