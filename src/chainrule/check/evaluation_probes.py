@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from chainrule.check.experiment import Experiment, FailedError, SkippedError, difference, listed
-from chainrule.check.interface import Array
+from chainrule.check.experiment import Experiment, FailedError, SkippedError, difference
+from chainrule.check.interface import Array, listed
 
 _MANY = 32
 

@@ -180,11 +180,6 @@ def difference(a: Array, b: Array) -> float:
     return float("inf") if np.isnan(found).any() else float(np.max(found, initial=0.0))
 
 
-def listed(names: list[str], most: int = 6) -> str:
-    """Names in a sentence, not too many."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
 def batches(n: int, size: int, rng: np.random.Generator) -> Iterator[Array]:
     """Random batches of some of n samples, without end."""
     while True:

@@ -20,7 +20,7 @@ from chainrule.check.calls import (
     roles,
     takes_one_sample,
 )
-from chainrule.check.interface import Array, Subject, assumed_loss
+from chainrule.check.interface import Array, Subject, assumed_loss, listed
 from chainrule.check.numeric import numerical_gradient
 from chainrule.check.places import (
     Place,
@@ -118,7 +118,7 @@ class HandwrittenModel(Subject):
         return found
 
     def recognised(self) -> str:
-        said = [f"its parameters are {', '.join(self.places) or 'not found'}"]
+        said = [f"its parameters are {listed(list(self.places)) or 'not found'}"]
         said += [f"{what} is {method or 'assumed from the outputs'}" for what, (method, _) in self._plans.items()]
         said += [f"there is no {what} ({why})" for what, why in self._reasons.items()]
         layouts = {str(layout) for _, layout in self._plans.values()}

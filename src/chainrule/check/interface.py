@@ -27,8 +27,6 @@ class Subject(ABC):
     loss_kind : str or None
         `"cross-entropy"` if the loss is known to be a softmax cross-entropy, `"other"` if it is known to be something
         else, None if nobody said.
-    loss_scale : float
-        What a cross-entropy is divided by, where that is declared: the number of classes for `mean_entries`.
     loss_assumed : bool
         Whether nobody said what the loss is, and it is guessed from the outputs (known after the first call of `loss`).
     single : bool
@@ -37,7 +35,6 @@ class Subject(ABC):
 
     reduction: str | None = None
     loss_kind: str | None = None
-    loss_scale: float = 1.0
     loss_assumed = False
     single = False
 
@@ -112,6 +109,11 @@ class Subject(ABC):
     def _missing(self, what: str, why: str) -> ChainruleError:
         said = {"predict": "compute outputs", "loss": "compute a loss", "update": "make a step"}.get(what, what)
         return ChainruleError(f"{self.name}: there is no way to {said}: {why}.")
+
+
+def listed(names: list[str], most: int = 6) -> str:
+    """Names in a sentence, not too many."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def losses(name: str) -> Callable[[Array, Any], float]:

@@ -38,23 +38,24 @@ def parameter_places(thing: Any) -> dict[str, Place]:
         kept = attributes.get(name)
         if isinstance(kept, Mapping) and kept and all(_is_array(v) for v in kept.values()):
             return {str(key): (kept, key) for key in kept}
-    found = {}
-    for name, container, key, owner in _walk(thing):
-        plain = _plain(name)
-        beside = _BESIDE.fullmatch(plain)
-        holders = [word.lower().strip("_") for word in re.findall(r"(\w+)\[", name)]
-        if not _is_array(container[key]):
-            wanted = _NUMBER.fullmatch(plain.lower()) is not None and "[" not in name
-        elif beside and (beside["of"] or beside["of2"]) in (container if isinstance(container, dict) else owner):
-            wanted = False
-        else:
-            words = [plain.lower().rstrip("0123456789_"), *(word for word in holders if word != plain.lower())]
-            wanted = not any(_CACHES.fullmatch(word) for word in words)
-            wanted = wanted and not (plain == "v" and "m" in owner)  # Adam's
-            wanted = wanted and not any(_GRADIENTS.fullmatch(word) for word in words[1:])
-        if wanted:
-            found[name] = (container, key)
-    return found
+    walked = _walk(thing)
+    return {name: (container, key) for name, container, key, owner in walked if _is_learnt(name, container, key, owner)}
+
+
+def _is_learnt(name: str, container: Any, key: Any, owner: dict[str, Any]) -> bool:
+    """Whether an array or number is a parameter, by its name, that of its dict or list, and what stands beside it."""
+    plain = _plain(name)
+    if not _is_array(container[key]):
+        return _NUMBER.fullmatch(plain.lower()) is not None and "[" not in name
+    beside = _BESIDE.fullmatch(plain)
+    if beside and (beside["of"] or beside["of2"]) in (container if isinstance(container, dict) else owner):
+        return False
+    if plain == "v" and "m" in owner:  # Adam's
+        return False
+    holders = [word.lower().strip("_") for word in re.findall(r"(\w+)\[", name)]
+    holders = [word for word in holders if word != plain.lower()]
+    words = [plain.lower().rstrip("0123456789_"), *holders]
+    return not any(map(_CACHES.fullmatch, words)) and not any(map(_GRADIENTS.fullmatch, holders))
 
 
 def mode_places(thing: Any) -> list[Place]:

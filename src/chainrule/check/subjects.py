@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule.check.calls import Layout, UnfitError, as_number, quietly, takes_one_sample
 from chainrule.check.handwritten import METHODS, HandwrittenModel
-from chainrule.check.interface import Array, Subject, losses
+from chainrule.check.interface import Array, Subject, listed, losses
 from chainrule.check.places import checked_names, matched_gradients
 from chainrule.check.snapshots import Snapshot
 from chainrule.engine import Tensor, no_grad
@@ -152,10 +152,7 @@ class TrainedModel(Subject):
         return what != "update" or self.trainer is not None
 
     def predict(self, x: Any) -> Array:
-        outputs = quietly(self.model.predict, self._inputs(x))
-        if self.loss_kind == "cross-entropy" and self.loss_function.reduction == "mean_entries":
-            self.loss_scale = float(outputs.shape[-1])
-        return outputs  # type: ignore[no-any-return]
+        return np.asarray(quietly(self.model.predict, self._inputs(x)))
 
     def loss(self, x: Any, t: Any) -> float:
         with no_grad(), evaluating(self.model):
@@ -192,7 +189,7 @@ class TrainedModel(Subject):
 
     def recognised(self) -> str:
         step = "no optimizer" if self.trainer is None else repr(self.trainer.optimizer)
-        return f"{self.name}: parameters {', '.join(self.parameters)}; {self.loss_function!r}; {step}."
+        return f"{self.name}: parameters {listed(list(self.parameters))}; {self.loss_function!r}; {step}."
 
     def _compute(self, x: Any, t: Any) -> Any:
         return self.loss_function(self.model(self._inputs(x)), self._targets(t))
@@ -254,7 +251,7 @@ class ParametricFunction(Subject):
     def recognised(self) -> str:
         layout = f"; samples are given as {self._layout}" if self._layout else ""
         gradients = {None: "", True: " and their gradients", False: ", no gradients"}[self._has_gradients]
-        return f"{self.name}: a function of parameters {', '.join(self._own)}: the loss{gradients}{layout}."
+        return f"{self.name}: a function of parameters {listed(list(self._own))}: the loss{gradients}{layout}."
 
     def _gradients_in(self, result: Any) -> dict[str, Array]:
         for part in result if isinstance(result, tuple) else ():

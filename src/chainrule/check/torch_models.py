@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from chainrule.check.calls import quietly
-from chainrule.check.interface import Array, Subject, losses
+from chainrule.check.interface import Array, Subject, listed, losses
 from chainrule.check.places import checked_names
 from chainrule.check.snapshots import Snapshot
 from chainrule.errors import ChainruleError, ShapeError
@@ -86,7 +86,7 @@ class TorchModel(Subject):
     def recognised(self) -> str:
         step = "no optimizer" if self.optimizer is None else type(self.optimizer).__name__
         loss = getattr(self.loss_function, "__name__", type(self.loss_function).__name__)
-        return f"{self.name} of PyTorch: parameters {', '.join(self.parameters)}; loss {loss}; {step}."
+        return f"{self.name} of PyTorch: parameters {listed(list(self.parameters))}; loss {loss}; {step}."
 
     def _compute(self, x: Any, t: Any) -> Any:
         return self.loss_function(self.model(self._tensor(x)), self._tensor(t))

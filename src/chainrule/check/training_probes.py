@@ -5,8 +5,8 @@ from itertools import islice
 
 import numpy as np
 
-from chainrule.check.experiment import Experiment, FailedError, SkippedError, batches, difference, listed
-from chainrule.check.interface import Array, Subject, are_probabilities
+from chainrule.check.experiment import Experiment, FailedError, SkippedError, batches, difference
+from chainrule.check.interface import Array, Subject, are_probabilities, listed
 from chainrule.errors import ChainruleError
 
 _STEPS = 600
