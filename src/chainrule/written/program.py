@@ -198,7 +198,7 @@ class _Program:
         self.subject = subject
         self.graph, hints = expand(graph)
         self.lines = Lines(self.graph, hints, subject.layers)
-        reserved = [subject.title, *(subject.update.names if subject.update else ())]
+        reserved = subject.update.names if subject.update else []
         for name in subject.names:
             if name in (*reserved, "np", "math"):
                 raise TraceError(
