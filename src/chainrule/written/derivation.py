@@ -73,9 +73,10 @@ class Derivation:
             except _TooMuchError as error:  # for one line: what is written in place in it gets lines of its own
                 self.own.update(error.parts)
         self.lines = [*self._constants(), *self.lines, *self._same_gradients()]
-        for line in self.lines:
-            if line.section == "backward" and line.variable in self.notation.gradients:
-                self._compare(line, line.variable)
+        for line in self.lines:  # the notation has compared those within
+            for v, source in self.notation.results:
+                if line.section == "backward" and line.variable is v:
+                    self._compare(line, v, source)
         if update is not None:
             self.lines += self._update(update)
 
@@ -130,10 +131,9 @@ class Derivation:
         lines = [Line(None, a, b, "", "update", "←") for p, d in pairs for a, b in step(update, p, d)]
         return [replace(line, rule=update.title) if i == 0 else line for i, line in enumerate(lines)]
 
-    def _compare(self, line: Line, variable: Variable) -> None:
+    def _compare(self, line: Line, variable: Variable, source: Variable) -> None:
         """A gradient has to agree with differences of the loss."""
-        source = self.notation.gradients[variable]
-        if self.notation.loss is not None and not self.trial.is_gradient(source, variable):
+        if not self.trial.is_gradient(source, variable):
             difference, found, _ = self.trial.differences(source, variable)
             raise DerivativeError(
                 f"the derivation's line {write(line.left)} = {write(line.right)} is wrong: in a random direction the "

@@ -28,6 +28,7 @@ LETTERS = {
     "minus": "u", "part": "p", "power": "p", "running": "r", "joined": "c", "chosen": "c",
 }  # fmt: skip
 OFTEN = 4
+NEAREST = 20  # so many values are tried for a gradient that lost its name
 
 
 class Notation:
@@ -92,7 +93,7 @@ class Notation:
         named = self._named(gradient)
         own = [e.output for e in reversed(self.graph.equations) if not e.rule and e.output in self.lines.own]
         known = {*self.gradients.values(), *self.graph.outputs}
-        return [v for v in ([named] if named else []) + own if v not in known]
+        return [v for v in ([named] if named else []) + own if v not in known][:NEAREST]
 
     def _recognized(self, gradient: Variable, candidates: Iterable[Variable]) -> Variable | None:
         for x in candidates:
