@@ -241,3 +241,29 @@ def test_html_is_escaped():
     report = check.Report("wrong", (check.Finding("<b>", "wrong"),))
     assert "&lt;b&gt;" in report._repr_html_()
     assert "<b>" not in report._repr_html_().replace("<b style", "")
+
+
+def test_many_kinks_nearby_are_no_error():
+    def loss(W, x):
+        h = np.zeros((len(x), W.shape[1]))
+        h[:] = np.maximum(x @ W, 0)  # writes into an array of floats: no complex numbers
+        return (h**2).mean() + h.sum() + 1e-3 * np.abs(W).sum()
+
+    def gradient(W, x):
+        h = np.maximum(x @ W, 0)
+        return x.T @ ((2 * h / h.size + 1) * (h > 0)) + 1e-3 * np.sign(W), None
+
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        W, x = rng.normal(size=(100, 60)), rng.normal(size=(40, 100))
+        assert check.backward(loss, gradient, (W, x), seed=seed)
+    assert not check.backward(loss, lambda W, x: (gradient(W, x)[0] - 1e-3 * np.sign(W), None), (W, x))
+
+
+def test_a_kink_that_is_only_near():
+    x = np.array([1.0, 3e-8, -1.0])
+    assert check.backward(lambda x: np.maximum(x, 0).sum(), lambda x: (x > 0) * 1.0, x)
+
+
+def test_a_function_of_any_number_of_arguments():
+    assert check.backward(loss_of_layer, lambda *inputs: gradients_of_layer(*inputs), layer())

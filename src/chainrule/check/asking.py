@@ -177,7 +177,7 @@ def bindings(question: Question, backward: Callable[..., Any], cache: Any) -> li
     """
     parameters = parameters_of(backward)
     if parameters is None or any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
-        return _by_number(question, [p.name for p in parameters or [] if p.kind is p.POSITIONAL_OR_KEYWORD], cache)
+        return _by_number(question, [f"x{i}" for i in range(len(question.arguments))], cache)
     named, rest = Binding(outputs=0), []
     for p in parameters:
         source = _by_name(question, p.name, cache, named.outputs)

@@ -14,7 +14,8 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 Point = dict[str, Any]
 
-STEPS = (1e-3, 1e-4, 1e-5, 1e-6)
+STEPS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
+NEAREST = 1e-9  # whether a kink is here or only near
 SINGLE_STEPS = (1e-1, 3e-2, 1e-2, 3e-3)
 TINY = 1e-20  # the complex step: nothing is subtracted, so it can be as small as one likes
 
@@ -89,6 +90,12 @@ class Arithmetic:
             before.append(self._real(self.moved(direction, -h)))
         quotients = Quotients(self.value, np.array(before), np.array(after), np.array(steps), self.eps)
         found = quotients.slope()
+        if found.kink and (nearer := self._beside_kink(direction, found)) is not None:
+            found = nearer
+            quotients.central = np.append(quotients.central, nearer.value)
+            quotients.rounding = np.append(quotients.rounding, nearer.error)
+        elif not found.kink and not found.error <= 1e-5 * abs(found.value) and self.eps < 1e-10:
+            found = min(found, self._finest(direction), key=lambda slope: slope.error)
         if self.allows_complex and not found.kink and (value := self._complex(direction)) is not None:
             if quotients.confirm(value):
                 error = 1e-13 * (abs(value) + abs(self.value))
@@ -100,6 +107,26 @@ class Arithmetic:
             quotient = (self._real(self.moved(direction, h)) - self._real(self.moved(direction, -h))) / (2 * h)
             found = Slope(**{**vars(found), "given": quotient})
         return found
+
+    def _beside_kink(self, direction: Mapping[str, Array], found: Slope) -> Slope | None:
+        """The slope if the kink is near and not here: at a tiny step its two sides are then the same."""
+        h, y = NEAREST, self.value
+        after, before = self._real(self.moved(direction, h)), self._real(self.moved(direction, -h))
+        rounding = 8 * self.eps * abs(y) / h
+        jump, here = found.right - found.left, (after - 2 * y + before) / h
+        if not abs(jump) > 5 * rounding or abs(here) > 0.5 * abs(jump):
+            return None
+        value = (after - before) / (2 * h)
+        return Slope(value, rounding + abs(here), value, value)
+
+    def _finest(self, direction: Mapping[str, Array]) -> Slope:
+        """The slope by tiny steps, for where kinks are near and rounding matters less than they do."""
+        quotients = []
+        for h in (10 * NEAREST, NEAREST):
+            after, before = self._real(self.moved(direction, h)), self._real(self.moved(direction, -h))
+            quotients.append((after - before) / (2 * h))
+        error = abs(quotients[0] - quotients[1]) + 8 * self.eps * abs(self.value) / (10 * NEAREST)
+        return Slope(quotients[0], error, quotients[0], quotients[0], noisy=True)
 
     def element(self, name: str, index: tuple[int, ...]) -> float:
         """The derivative with respect to one element, quickly."""
@@ -140,12 +167,13 @@ class Quotients:
             self.right, self.left = (after - y) / steps, (y - before) / steps
             self.rounding = 4 * eps * (abs(y) + np.abs(after - before)) / steps
             factor = (steps[:-1] / steps[1:]) ** 2
+            self.steps = steps
             self.better = (factor * self.central[1:] - self.central[:-1]) / (factor - 1)
 
     def slope(self) -> Slope:
         """Extrapolated to step 0 from the steps that agree best; at a kink, the mean of both sides."""
         with np.errstate(all="ignore"):
-            apart = np.abs(np.diff(self.better)) + self.rounding[1:-1]
+            apart = np.abs(np.diff(self.better)) + self.rounding[1:-1] + self._near_kinks()[2:]
             differences = np.abs(np.diff(self.central))
         if not np.isfinite(apart).any():
             return Slope(float("nan"), float("inf"), float("nan"), float("nan"))
@@ -153,25 +181,34 @@ class Quotients:
         value, error, k = float(self.better[best]), float(apart[best]), best + 1
         kink = self.has_kink()
         if kink:
-            k = len(self.central) - 2
+            k = 2
             value, error = float(self.central[k]), float(self.rounding[k])
         left, right, noisy = float(self.left[k]), float(self.right[k]), bool(differences[-1] > differences[0])
         return Slope(value, error, left, right, kink=kink, noisy=noisy)
 
+    def _near_kinks(self) -> Array:
+        """For each step what kinks closer than it may add: the one-sided quotients of a smooth function differ in
+        proportion to the step, and what they differ by beyond that comes from kinks.
+        """
+        jump = np.abs(self.right - self.left)
+        smooth = np.concatenate([[np.inf], jump[:-1] * self.steps[1:] / self.steps[:-1]])
+        return np.asarray(np.maximum(jump - 2 * smooth - 2 * self.rounding, 0))
+
     def has_kink(self) -> bool:
         """Whether the one-sided derivatives stay apart as the step shrinks; of a smooth function they meet."""
-        jump, rounding = (self.right - self.left)[1:], self.rounding[1:]
+        jump, rounding = (self.right - self.left)[1:4], self.rounding[1:4]
         size = np.abs(jump)
         if not np.isfinite(size).all():
             return False
-        apart = bool((size > 20 * rounding).all() and (size > 1e-6 * np.abs(self.central[1:])).all())
+        apart = bool((size > 20 * rounding).all() and (size > 1e-6 * np.abs(self.central[1:4])).all())
         return apart and bool((np.abs(np.diff(jump)) < 0.2 * size[:-1]).all())
 
     def confirm(self, value: float) -> bool:
         """Whether some quotient agrees with another way's result, as far as rounding lets it."""
         with np.errstate(all="ignore"):
             near = np.abs(self.central - value) <= 1e-7 * abs(value) + self.rounding
-            extrapolated = np.abs(self.better - value) <= 1e-7 * abs(value) + self.rounding[1:]
+            limits = 1e-7 * abs(value) + self.rounding[1 : len(self.better) + 1]
+            extrapolated = np.abs(self.better - value) <= limits
         return bool(near.any() or extrapolated.any())
 
 
