@@ -191,6 +191,13 @@ def test_a_sigmoid_is_recognized_and_its_derivative_uses_its_own_output():
     assert "exp" not in ops(graph)
 
 
+def test_a_softmax_of_a_vector_is_recognized():
+    x = normal(5)
+    graph = recognize(simplify(cr.trace(lambda x: np.exp(x - x.max()) / np.exp(x - x.max()).sum(), x)))
+    assert ops(graph) == ["softmax"]
+    np.testing.assert_allclose(graph.run(x), np.exp(x) / np.exp(x).sum(), rtol=1e-13)
+
+
 @pytest.mark.parametrize(
     "f",
     [

@@ -151,7 +151,8 @@ def _along_one_axis(replay: Replay, s: Any, op: type[Op]) -> tuple[Any, int] | N
     if e is None or len(e.attributes["axis"]) != 1:
         return None
     (axis,), x = e.attributes["axis"], replay.inputs(e)[0]
-    return (x, axis) if dims.same_shape(s.shape, (*x.shape[:axis], 1, *x.shape[axis + 1 :])) else None
+    kept = dims.same_shape(s.shape, (*x.shape[:axis], 1, *x.shape[axis + 1 :]))
+    return (x, axis) if kept or (s.shape == () and len(x.shape) == 1) else None
 
 
 def _summed(replay: Replay, s: Any) -> tuple[Any, int] | None:

@@ -98,7 +98,7 @@ def longhand(
     if format != "numpy":
         from chainrule.written import derivation
 
-        return Longhand(getattr(derivation, format)(graph), format)
+        return Longhand(getattr(derivation, format)(graph, subject.update), format)
     return Longhand(_Program(graph, subject).text())
 
 
