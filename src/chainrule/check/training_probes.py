@@ -160,7 +160,7 @@ def _moved(e: Experiment, names: set[str], steps: bool) -> set[str]:
 
 
 def tiny_set(e: Experiment) -> str:
-    """A few samples can be learnt by heart, from the model's start or from others of the same size."""
+    """A few samples can be learnt by heart, from the model's start, from others of the same size, or from sane ones."""
     e.needs_update()
     rows = _tiny(e)
     x, t = e.x[rows], e.t[rows]
@@ -170,8 +170,10 @@ def tiny_set(e: Experiment) -> str:
     rates = (e.subject.lr, e.subject.lr / 10, e.subject.lr / 100)
     for attempt in range(5):
         with e.subject.kept():
-            if attempt:
+            if attempt in (1, 2):
                 e.reshuffle()
+            elif attempt:
+                e.redrawn()
             kept_rate, e.subject.lr = e.subject.lr, rates[attempt % 3]
             try:
                 outcome, sentence = _learn(e, x, t, until)
@@ -190,14 +192,21 @@ def tiny_set(e: Experiment) -> str:
 
 
 def _tiny(e: Experiment) -> Array:
-    """At most eight samples whose inputs are independent, so that even one linear layer can learn them."""
-    flat = np.asarray(e.x, float).reshape(len(e.x), -1)
+    """At most eight samples that are as independent as can be, so that even one linear layer can learn them.
+
+    Each is the one with the largest part that is no combination of those before it.
+    """
+    rest = np.array(e.x[:200], float).reshape(min(len(e.x), 200), -1)
     chosen: list[int] = []
-    for i in range(min(len(flat), 200)):
-        if np.linalg.matrix_rank(flat[[*chosen, i]]) == len(chosen) + 1:
-            chosen.append(i)
-        if len(chosen) == 8:
+    largest = float(np.max((rest**2).sum(axis=1)))
+    while len(chosen) < 8:
+        i = int(np.argmax((rest**2).sum(axis=1)))
+        norm = float(np.sqrt((rest[i] ** 2).sum()))
+        if not norm**2 > 1e-4 * largest:
             break
+        chosen.append(i)
+        direction = rest[i] / norm
+        rest -= np.outer(rest @ direction, direction)
     if len(chosen) < 2:
         raise SkippedError("there are no two samples with independent inputs.")
     return np.array(chosen)
