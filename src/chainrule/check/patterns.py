@@ -78,7 +78,8 @@ def of_ratio(ratio: float, sizes: Mapping[str, float]) -> Cause:
     shown = f"ratio {number(ratio)}"
     for what, value, missing, extra in _numbers(sizes):
         if abs(size - value) < 1e-4 * value:
-            return Cause("factor", f"{shown} = {what} everywhere: {missing}.{also}")
+            same = "" if what == number(size) else f" = {what}"
+            return Cause("factor", f"{shown}{same} everywhere: {missing}.{also}")
         if abs(size * value - 1) < 1e-4:
             return Cause("factor", f"{shown} = 1/{what} everywhere: {extra}.{also}")
     return Cause("factor", f"{shown} everywhere: a constant factor.{also}")
