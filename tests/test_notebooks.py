@@ -61,7 +61,10 @@ def executed(notebook, folder):
         coalesce_streams=True,  # or prints would be cut where the kernel happened to flush
         resources={"metadata": {"path": str(folder)}},
     )
-    return client.execute(env={**os.environ, "IPYTHONDIR": str(folder)})  # nobody's own start-up files
+    # One thread, so that sums have the same bits everywhere and tests beside this one their core; and nobody's own
+    # start-up files.
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return client.execute(env={**os.environ, **threads, "IPYTHONDIR": str(folder)})
 
 
 def texts(notebook):
