@@ -163,6 +163,7 @@ class _Subject:
             y = pure(dict(zip(parameters, rest, strict=True)), *drawn, *xs)
             return y if loss is None else loss(y, given[-1])
 
+        f.__name__ = "network"
         f.parameter_names = names  # type: ignore[attr-defined]
         values = [np.asarray(x) if not hasattr(x, "shape") else x for x in args]
         learnt = [i for i, name in enumerate(names) if getattr(parameters.get(name), "requires_grad", False)]
