@@ -3,9 +3,9 @@
 import importlib
 import importlib.util
 import inspect
-import re
 import sys
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ import numpy as np
 
 from chainrule.errors import ChainruleError, UnknownNameError
 
-SHAPE = re.compile(r"(?P<name>\w+)=(?P<shape>\d+(x\d+)*|)(:(?P<dtype>[a-z]+\d*)(<(?P<below>\d+))?)?$")
 HOW = "write NAME=SHAPE, NAME=SHAPE:DTYPE or, for labels, NAME=SHAPE:int<CLASSES, such as --input x=50x784:float32"
 
 
@@ -35,21 +34,31 @@ def load(target: str) -> Any:
         raise
     except ModuleNotFoundError as error:
         raise ChainruleError(f"'{target}': there is no module {error.name}, seen from the current folder.") from None
-    except Exception as error:
-        raise ChainruleError(f"'{target}': importing it failed with {type(error).__name__}: {error}") from error
-    if not hasattr(module, name):
-        raise UnknownNameError(f"function in {place}", name, [n for n in vars(module) if not n.startswith("_")])
-    return getattr(module, name)
+    except (Exception, SystemExit) as error:
+        from chainrule.check.isolation import raised
+
+        raise ChainruleError(f"'{target}': importing it {raised(error)}.") from error
+    try:
+        return attrgetter(name)(module)
+    except AttributeError:
+        raise UnknownNameError(
+            f"function in {place}", name, [n for n in vars(module) if not n.startswith("_")]
+        ) from None
+
+
+def module_of(target: str) -> Any:
+    """The module of a target that has been loaded; None for a report."""
+    place, _, _ = target.rpartition(":")
+    return sys.modules.get(Path(place).stem if place.endswith(".py") else place)
 
 
 def examples(module: Any) -> tuple[Any, ...] | dict[str, Any] | None:
-    """What `example_inputs()` of the target's module gives, if it has one."""
-    owner = sys.modules.get(getattr(module, "__module__", "") or "")
-    make = getattr(owner, "example_inputs", None)
+    """What a module's `example_inputs()` gives, if it has one."""
+    make = getattr(module, "example_inputs", None)
     return None if make is None else make()
 
 
-def arguments(f: Any, inputs: Sequence[str], seed: int = 0) -> tuple[Any, ...]:
+def arguments(f: Any, inputs: Sequence[str], seed: int = 0, module: Any = None) -> tuple[Any, ...]:
     """Arguments of `f`: random ones of the shapes that are asked for, else those of its module's `example_inputs()`.
 
     Parameters
@@ -59,18 +68,15 @@ def arguments(f: Any, inputs: Sequence[str], seed: int = 0) -> tuple[Any, ...]:
         `W=784x64`, `x=50x784:float32`, `t=50:int<10` (whole numbers below 10), `lr=` (a number).
     seed : int
         Of the random numbers.
+    module : module, optional
+        Where `example_inputs()` is looked for; by default the one that `f` says it comes from.
     """
-    given = {}
-    rng = np.random.default_rng(seed)
-    for text in inputs:
-        found = SHAPE.match(text)
-        if found is None:
-            raise ChainruleError(f"--input {text}: not understood; {HOW}.")
-        given[found["name"]] = _random(rng, text, found)
-    if not given and (made := examples(f)) is not None:
+    given = _given(inputs, np.random.default_rng(seed))
+    module = module or sys.modules.get(getattr(f, "__module__", "") or "")
+    if not given and (made := examples(module)) is not None:
         if not isinstance(made, dict):
             return tuple(made)
-        given = dict(made)
+        given = {name: x for name, x in made.items() if name in inspect.signature(f).parameters}
     names = [p.name for p in inspect.signature(f).parameters.values() if p.default is p.empty]
     if set(given) - set(inspect.signature(f).parameters):
         raise UnknownNameError("argument", sorted(set(given) - set(names))[0], names)
@@ -83,24 +89,28 @@ def arguments(f: Any, inputs: Sequence[str], seed: int = 0) -> tuple[Any, ...]:
     return tuple(given[name] for name in inspect.signature(f).parameters if name in given)
 
 
-def _random(rng: np.random.Generator, text: str, found: re.Match[str]) -> Any:
-    shape = tuple(int(n) for n in found["shape"].split("x")) if found["shape"] else ()
-    dtype = found["dtype"] or "float64"
-    if found["below"] or dtype.startswith(("int", "uint")):
-        if not found["below"]:
-            raise ChainruleError(f"--input {text}: whole numbers need a bound, such as {text}<10.")
-        return rng.integers(0, int(found["below"]), shape).astype(dtype)
-    try:
-        return rng.normal(size=shape).astype(dtype)
-    except TypeError:
-        raise ChainruleError(f"--input {text}: there is no dtype '{dtype}'; float32, float64 and int are known.") from None
+def _given(inputs: Sequence[str], rng: np.random.Generator) -> dict[str, Any]:
+    """Random arrays for `NAME=SHAPE`."""
+    from chainrule.check.rubric import random_array
+
+    given = {}
+    for text in inputs:
+        name, equals, shape = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise ChainruleError(f"--input {text}: not understood; {HOW}.")
+        try:
+            given[name] = random_array(shape, rng)
+        except ChainruleError as error:
+            raise ChainruleError(f"--input {text}: {error}; {HOW}.") from None
+    return given
 
 
 def _from_file(path: Path) -> Any:
     if not path.is_file():
         raise ChainruleError(f"there is no file {path}.")
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     sys.path.insert(0, str(path.parent))
