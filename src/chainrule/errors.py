@@ -8,17 +8,20 @@ import os
 import sys
 from collections.abc import Iterable
 
+_PYTHON = os.path.dirname(os.__file__) + os.sep
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
 def is_ours(file: str) -> bool:
-    """Whether a source file belongs to chainrule or to NumPy."""
+    """Whether a source file belongs to chainrule, to NumPy or to Python itself."""
     numpy = os.path.dirname(sys.modules["numpy"].__file__ or "") + os.sep
-    return file.startswith((_PACKAGE, numpy, "<chainrule"))
+    if file.startswith((_PACKAGE, numpy, "<chainrule", "<frozen")):
+        return True
+    return file.startswith(_PYTHON) and "site-packages" not in file
 
 
 def user_line() -> str:
-    """`file.py, line 12`: the innermost line on the stack that belongs neither to chainrule nor to NumPy."""
+    """`file.py, line 12`: the innermost line on the stack that belongs neither to chainrule nor to a library below it."""
     frame = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
