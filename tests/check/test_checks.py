@@ -267,3 +267,20 @@ def test_a_kink_that_is_only_near():
 
 def test_a_function_of_any_number_of_arguments():
     assert check.backward(loss_of_layer, lambda *inputs: gradients_of_layer(*inputs), layer())
+
+
+def test_a_single_gradient_as_a_list_of_numbers():
+    def f(w, x):
+        return sum(a * b for a, b in zip(w, x, strict=True)) ** 2
+
+    report = check.backward(f, lambda w, x: [2 * sum(np.multiply(w, x)) * b for b in x], ([0.1, 0.2], [0.3, 0.4]))
+    assert report
+    assert [finding.name for finding in report.findings] == ["w"]
+
+
+def test_the_small_number_in_a_logarithm_is_no_error():
+    def loss(o, t):
+        return -np.log(softmax(o)[np.arange(len(t)), t] + 1e-7).mean()
+
+    o, t = np.random.default_rng(0).normal(size=(5, 3)), np.array([0, 1, 2, 2, 1])
+    assert check.backward(loss, lambda o, t: (softmax(o) - np.eye(3)[t]) / len(t), (o, t))

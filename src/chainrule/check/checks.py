@@ -55,7 +55,7 @@ def backward(
     step : float, optional
         A step for difference quotients, relative to the size of an input, to be judged beside those that are tried.
     tolerance : float, optional
-        The relative error that is allowed: by default 1e-6 for float64, 1e-3 for float32.
+        The relative error that is allowed: by default 1e-5 for float64, 1e-3 for float32.
     seed : int
         For the random directions.
 
@@ -381,4 +381,4 @@ def _tolerance(given: Mapping[str, Array], point: Mapping[str, Any], asked: floa
     if asked is not None:
         return asked
     floats = [np.asarray(x).dtype for x in (*given.values(), *point.values())]
-    return max((TOLERANCES.get(dtype.itemsize, 1e-6) for dtype in floats if dtype.kind == "f"), default=1e-6)
+    return max((TOLERANCES.get(dtype.itemsize, 1e-5) for dtype in floats if dtype.kind == "f"), default=1e-5)

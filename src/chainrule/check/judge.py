@@ -48,7 +48,7 @@ class Case:
     sizes: Mapping[str, float] = field(default_factory=dict)
     lost: Mapping[str, float] = field(default_factory=dict)
     step: float | None = None
-    tolerance: float = 1e-6
+    tolerance: float = 1e-5
     seed: int = 0
     complex_numbers: bool = True
     exact: Callable[[], dict[str, Array] | None] = lambda: None

@@ -143,8 +143,11 @@ class Hand:
 
     def _matched(self, returned: Any, leaves: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """What was returned by the inputs' names, and sentences about what belongs to none."""
-        entries = tree.flatten(returned)
         floats = [name for name, leaf in leaves.items() if is_float(leaf)]
+        numbers = isinstance(returned, (list, tuple)) and returned and all(map(_is_number, returned))
+        if numbers and any(np.ndim(leaves[name]) for name in floats):
+            returned = np.asarray(returned)  # one gradient as a list
+        entries = tree.flatten(returned)
         if isinstance(returned, dict) or hasattr(returned, "_fields"):
             keys = [*returned] if isinstance(returned, dict) else list(returned._fields)
             keys = keys if len(keys) == len(entries) else [key for key, _ in entries]
@@ -302,11 +305,14 @@ def _cut(value: Any, leaves: Sequence[Any]) -> list[Any] | None:
 
 
 def _by_shape(values: Sequence[Any], leaves: Mapping[str, Any]) -> tuple[str, ...]:
-    """The inputs, in their order, that these gradients fit best; the later ones where shapes do not say."""
+    """The inputs, in their order, that these gradients fit best.
+
+    Where shapes do not say: of several gradients the later inputs, after the data; of a single one the first.
+    """
 
     def fit(names: tuple[str, ...]) -> int:
         pairs = [(np.shape(v), np.shape(leaves[n])) for v, n in zip(values, names, strict=True) if v is not None]
         return sum(2 * (a == b) + int(np.prod(a) == np.prod(b)) for a, b in pairs)
 
     orders = list(itertools.islice(itertools.combinations(leaves, len(values)), 20000))
-    return max(reversed(orders), key=fit)
+    return max(orders if len(values) == 1 else reversed(orders), key=fit)
