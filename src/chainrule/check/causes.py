@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.check.comparison import Array
+from chainrule.check.comparison import Arithmetic, Array, size_of
 from chainrule.check.forms import constant
 from chainrule.check.mistakes import Mistakes
 from chainrule.check.mutants import RANKS, Mutant
 from chainrule.check.patterns import near
-from chainrule.check.tape import MAX_EQUATIONS, Tape
+from chainrule.check.tape import MAX_EQUATIONS, Tape, fit, variables
 from chainrule.check.verdict import Cause
 from chainrule.check.watching import watched
 from chainrule.errors import ChainruleError
@@ -48,6 +48,38 @@ def record(
         return None
     same = all(np.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in zip(tape.outputs, expected, strict=True))
     return tape if same else None
+
+
+def wrong_rules(tape: Tape) -> list[str]:
+    """The ops on a tape whose rule does not fit what they compute, each with the line that uses it."""
+    rng, found = np.random.default_rng(0), {}
+    for i, e in enumerate(tape.equations):
+        if not e.op.no_gradient and tape.depends.intersection(variables(e)) and not _rule_fits(tape, i, rng):
+            found[e.op.name] = e.origin
+    return [f"{name} ({line})" for name, line in found.items()]
+
+
+def _rule_fits(tape: Tape, i: int, rng: np.random.Generator) -> bool:
+    """Whether an equation's rule gives the slope along a random direction; True if that cannot be told."""
+    e, values = tape.equations[i], tape.operands(tape.equations[i])
+    g = np.asarray(rng.normal(size=tape.values[e.output].shape))
+    pulled = tape.raw(i, g)
+    directions = [
+        None if d is None else size_of(np.asarray(x)) * np.asarray(rng.normal(size=np.shape(x)))
+        for d, x in zip(pulled, values, strict=True)
+    ]
+
+    def along(point: dict[str, Any]) -> Any:
+        moved = [x if v is None else x + point["t"] * v for x, v in zip(values, directions, strict=True)]
+        return np.sum(g * e.op.forward(*moved, **e.attributes))
+
+    try:
+        slope = Arithmetic(along, {"t": np.zeros(())}).slope({"t": np.ones(())})
+    except Exception:  # an op that is not defined beside its point
+        return True
+    pairs = [(d, v) for d, v in zip(pulled, directions, strict=True) if v is not None]
+    ours = sum(float(np.sum(fit(d, v.shape) * v)) for d, v in pairs)
+    return slope.kink or not abs(ours - slope.value) > 1e-6 * max(abs(ours), abs(slope.value)) + 10 * slope.error
 
 
 def explain(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.check.asking import Binding, InputError, Question, bindings, name_of, split
-from chainrule.check.causes import explain, record
+from chainrule.check.causes import explain, record, wrong_rules
 from chainrule.check.comparison import Array, Point
 from chainrule.check.judge import Case, Judge
 from chainrule.check.models import TOLERANCES, is_model, of_model
@@ -158,11 +158,21 @@ def gradients(
         case.step, case.seed, case.tolerance = step, seed, _tolerance(given, point, tolerance)
         report = Judge(case).report()
         findings = tuple(replace(finding, whose="chainrule's") for finding in report.findings)
+        if not report and (rules := _wrong_rules(loss, point)):
+            reason = f"{report.reason[:-1]}. The rule of {', '.join(rules)} does not fit what is computed."
+            report = replace(report, reason=reason)
         skipped = _without_gradient(question, names, "it is not among the arguments that were asked for")
         report = replace(report, findings=findings, skipped=(*skipped, *report.skipped))
     if not report:
         raise GradientError(report)
     return report
+
+
+def _wrong_rules(loss: "_Loss", point: Mapping[str, Array]) -> list[str]:
+    """The rules, perhaps of one's own, that are wrong."""
+    at = {name: x.astype(float) for name, x in point.items()}
+    tape = record(loss.watched, at, [*at], loss.cotangents, loss.traced(at))
+    return wrong_rules(tape) if tape is not None else []
 
 
 class _Loss:

@@ -95,7 +95,7 @@ def _numbers(sizes: Mapping[str, float]) -> Iterator[tuple[str, float, str, str]
         if value > 0 and value != 1:
             name = "N" if what == "batch size" else number(value)
             yield what, value, f"1/{name} is missing", f"1/{name} is there once too often"
-    if batch:
+    if batch and batch > 4:
         yield "twice the batch size", 2 * batch, "1/(2N) is missing", "1/(2N) is there once too often"
         yield "half the batch size", batch / 2, "2/N is missing", "2/N is there once too often"
     for (one, a), (other, b) in itertools.combinations(sizes.items(), 2):
@@ -142,7 +142,7 @@ def known_numbers(leaves: Mapping[str, Any], outputs: tuple[Any, ...], rate: flo
     samples = [x for name, x in arrays.items() if name in SAMPLES and (x.ndim > 1 or name in ("t", "y", "targets"))]
     first = next(iter(arrays.values()), None)
     out = outputs[0] if outputs and np.ndim(outputs[0]) else None
-    for batch in (*labels, *samples, out, first):
+    for batch in (*labels, *samples, out, first if first is not None and first.ndim > 1 else None):
         if batch is not None and np.ndim(batch) and len(batch) > 1:
             found["batch size"] = float(len(batch))
             break
