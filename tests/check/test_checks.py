@@ -285,3 +285,27 @@ def test_the_small_number_in_a_logarithm_is_no_error():
 
     o, t = np.random.default_rng(0).normal(size=(5, 3)), np.array([0, 1, 2, 2, 1])
     assert check.backward(loss, lambda o, t: (softmax(o) - np.eye(3)[t]) / len(t), (o, t))
+
+
+def test_what_is_changed_in_place_is_said_and_put_back():
+    def gradients(x, W, b, t):
+        found = gradients_of_layer(x, W, b, t)
+        x *= 2
+        return found
+
+    inputs = layer()
+    kept = inputs[0].copy()
+    report = check.backward(loss_of_layer, gradients, inputs)
+    assert report
+    assert "backward changes x in place; it was given copies." in report.checked
+    assert np.array_equal(inputs[0], kept)
+
+
+def test_a_gradient_that_is_not_a_number():
+    x = np.random.default_rng(0).normal(size=(4, 3))
+    report = check.backward(lambda x: (x**2).sum(), lambda x: np.where(x == x[1, 2], np.nan, 2 * x), x)
+    assert report.findings[0].worst == (1, 2)
+    assert "1 element is not finite" in str(report)
+    lost = check.backward(lambda x: np.log(-(x**2)).sum(), lambda x: 2 / x, x)
+    assert lost.verdict == "lost precision"
+    assert "there is nothing to compare with" in str(lost)

@@ -164,7 +164,7 @@ class Binding:
             "rate": "the learning rate",
         }
         found = list(dict.fromkeys(words[kind] for kind, _ in self.sources.values()))
-        return " and ".join(found) if found else "nothing"
+        return " and ".join(found) if found else "no arguments"
 
 
 def bindings(question: Question, backward: Callable[..., Any], cache: Any) -> list[Binding]:

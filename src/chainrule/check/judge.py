@@ -228,7 +228,7 @@ class Judge:
             worst = tuple(int(k) for k in np.unravel_index(int(np.argmax(off)), off.shape))
             a, b = float(yours[worst]), float(correct[worst])
             ratio = a / b if b else None
-        note = "" if np.isfinite(yours).all() else f"{int((~np.isfinite(yours)).sum())} elements are not finite"
+        note = not_finite(yours)
         error = self._error(name) if not note else float("inf")
         return Finding(name, "wrong", worst, a, b, ratio, error, cause, note)
 
@@ -273,6 +273,12 @@ def combined(simple: Mapping[str, Cause], deeper: Mapping[str, Cause]) -> dict[s
             line = f" ({other.line})" if other.line and other.line not in cause.sentence else ""
             found[name] = Cause(cause.kind, cause.sentence[:-1] + line + ".", other.line)
     return found
+
+
+def not_finite(g: Array) -> str:
+    """How many elements are no numbers, in words."""
+    count = int((~np.isfinite(g)).sum())
+    return f"{count} element{'s are' if count > 1 else ' is'} not finite" if count else ""
 
 
 def fitted(g: Array, shape: tuple[int, ...]) -> Array | None:

@@ -69,7 +69,7 @@ class Hand:
         result = question.ask(arguments)
         outputs, cache = split(result, self.binding.outputs)
         changed = _changed(leaves, question.after(arguments))
-        notes = [f"forward changes {name} in place; it was given a copy each time." for name in changed]
+        notes = _changes("forward", changed)
         given = {
             name: self._value(source, arguments, outputs, cache, cotangents)
             for name, source in self.binding.sources.items()
@@ -80,7 +80,7 @@ class Hand:
         moved = _changed(before, after)
         answer = self._read(returned, before, after, moved, outputs)
         if moved and not answer.update:
-            notes += [f"backward changes {name} in place; it was given a copy each time." for name in moved]
+            notes += _changes("backward", moved)
         answer.notes = notes + answer.notes
         return answer
 
@@ -289,6 +289,10 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
         and name in before
         and not np.array_equal(x, before[name], equal_nan=x.dtype.kind in "fc")
     ]
+
+
+def _changes(what: str, names: list[str]) -> list[str]:
+    return [f"{what} changes {', '.join(names)} in place; it was given copies."] if names else []
 
 
 def _copied(x: Any) -> Any:
