@@ -123,6 +123,7 @@ def test_right_work_gets_all_points_and_no_remarks(graded):
         "return dout @ W.T, x.T @ dout, dout.sum(0, keepdims=True)",
         "return dout @ W.T, x.T @ dout, dout.sum(0).reshape(-1, 1)",
         "return dout @ W.T, x.T @ dout, dout.sum(0).tolist()",
+        "db = dout.sum(0); return db, x.T @ dout, dout @ W.T",
         "db = dout.sum(0); dW = x.T @ dout; dx = dout @ W.T; return db, dW, dx",
         "print('noise'); return dout @ W.T, x.T @ dout, dout.sum(0)",
     ],
@@ -167,6 +168,13 @@ def test_a_wrong_shape_is_worth_nothing_and_named(graded):
     assert earned == 2
     assert "it has the shape (5, 3), b has (3,)" in why
     assert "sum over axis 0 is missing" in why
+
+
+def test_a_wrong_shape_is_that_of_the_gradient_that_is_left_over(graded):
+    earned, why = task(graded(affine("return dout @ W.T, x.T @ dout, dout.sum(1)")))
+    assert earned == 2
+    assert why.startswith("db is wrong: it has the shape (5,), b has (3,).")
+    assert "the sum runs over the wrong axis" in why
 
 
 def test_a_gradient_that_is_missing_is_named(graded):
@@ -214,6 +222,18 @@ def test_no_reason_holds_a_correct_value(graded, tmp_path):
     assert "solution" not in text
     assert "correct " not in text
     assert not any(f"{value:.3g}" in text for value in np.ravel(x))
+
+
+def test_the_example_of_the_documentation():
+    folder = Path(__file__).parents[2] / "docs" / "examples" / "grading"
+    grades = grade(rubrics.read(folder / "rubric.toml", load), folder / "submissions" / "ada" / "submission.py")
+    assert [(each.name, each.earned) for each in grades.tasks] == [
+        ("Softmax regression", 2.25),
+        ("Affine layer", 3),
+        ("Softmax", 0.25),
+    ]
+    assert "0.1 · W is missing everywhere" in grades.tasks[0].reasons[0]
+    assert grades.tasks[2].reasons == ("The result is wrong: 3 elements are not finite.",)
 
 
 # ---- what submissions do ---------------------------------------------------------------------------------------------
@@ -318,7 +338,7 @@ def test_a_folder_that_is_too_large_is_refused(tmp_path):
     (tmp_path / "submission.py").write_text("")
     with open(tmp_path / "big", "wb") as file:
         file.truncate(2**27)
-    with pytest.raises(SubmissionError, match="folder has 128 MB"), Isolated(tmp_path / "submission.py"):
+    with pytest.raises(SubmissionError, match="folder has more than 64 MB"), Isolated(tmp_path / "submission.py"):
         pass
 
 

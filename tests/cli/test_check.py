@@ -146,6 +146,18 @@ def test_a_network_of_the_librarys(check, arguments):
     assert "passed   same input, same output" in done.stdout
 
 
+@pytest.mark.peers
+def test_a_model_of_pytorchs(check, tmp_path):
+    (tmp_path / "theirs.py").write_text(
+        "import torch\ntorch.manual_seed(0)\n"
+        "model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))\n"
+    )
+    done = check("theirs.py:model", "--loss", "cross-entropy", *given("x=20x4", "t=20:int<3"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Derivatives: right\n")
+    assert "dlayer0_weight" in done.stdout
+
+
 def test_the_page_needs_nothing_else_and_is_escaped(check, tmp_path):
     done = check("net.py:forward", "--backward", "net.py:unscaled", "--html", "page.html")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
@@ -207,3 +219,5 @@ def test_grading(check, tmp_path):
 def test_json_is_for_grades(check):
     done = check("net.py:forward", "--json")
     assert (done.returncode, done.stdout) == (2, "")
+    assert "'--json'" in done.stderr
+    assert check("--grade", "net.py", "net.py:forward", "--loss", "mse").returncode == 2

@@ -3,9 +3,10 @@ given. Comparisons are made here, in the grader's process; a reason says where v
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import wraps
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,18 @@ import numpy as np
 
 from chainrule.check.asking import split
 from chainrule.check.checks import backward as check_backward
-from chainrule.check.isolation import CacheOf, Isolated, RemoteFunction, SubmissionError, printable
+from chainrule.check.isolation import Isolated, RemoteFunction, SubmissionError
 from chainrule.check.judge import fitted
 from chainrule.check.patterns import constant_ratio, near
-from chainrule.check.reading import match
+from chainrule.check.reading import is_float, match
 from chainrule.check.rubric import Credit, Rubric, Task
 from chainrule.check.verdict import Finding, Report
+from chainrule.check.worker import CacheOf, printable
 from chainrule.errors import ChainruleError
 
 Array = np.ndarray[Any, Any]
 
+UNLIMITED = "Memory could not be limited on this system, so only the clock stopped what a submission did."
 UNCONFIRMED = ("lost precision", "unsuitable step")
 ORIGIN = re.compile(r"[\w.-]+\.py, line \d+")
 IN_BRACKETS = re.compile(r" \([\w.-]+\.py, line \d+\)")
@@ -46,6 +49,7 @@ class Grades:
     title: str
     submission: str
     tasks: tuple[Graded, ...]
+    note: str = ""
 
     @property
     def points(self) -> float:
@@ -62,13 +66,14 @@ class Grades:
         for task in self.tasks:
             lines.append(f"  {task.name}: {task.earned:g} of {task.points:g}")
             lines += [f"    {reason}" for reason in task.reasons]
+        lines += [self.note] if self.note else []
         return "\n".join(lines)
 
     def as_dict(self) -> dict[str, Any]:
         """The same for JSON."""
         tasks = [asdict(task) for task in self.tasks]
         return {"title": self.title, "submission": self.submission, "points": self.points, "earned": self.earned,
-                "tasks": tasks}  # fmt: skip
+                "tasks": tasks, "note": self.note}  # fmt: skip
 
 
 def grade(rubric: Rubric, submission: Path) -> Grades:
@@ -83,14 +88,17 @@ def grade(rubric: Rubric, submission: Path) -> Grades:
     """
     if not submission.is_file():
         raise ChainruleError(f"there is no file {submission}.")
-    return Grades(rubric.title, submission.name, tuple(_graded(task, rubric, submission) for task in rubric.tasks))
+    processes = [Isolated(submission, rubric.limits, rubric.files) for _ in rubric.tasks]
+    tasks = tuple(map(_graded, rubric.tasks, processes, repeat(rubric.seed)))
+    note = "" if all(process.limited for process in processes) else UNLIMITED
+    return Grades(rubric.title, submission.name, tasks, note)
 
 
-def _graded(task: Task, rubric: Rubric, submission: Path) -> Graded:
+def _graded(task: Task, unstarted: Isolated, seed: int) -> Graded:
     try:
-        with Isolated(submission, rubric.limits, rubric.files) as process:
+        with unstarted as process:
             function = process.function(*task.functions)
-            items = (_values if task.kind == "forward" else _derivative)(task, function, rubric.seed)
+            items = (_values if task.kind == "forward" else _derivative)(task, function, seed)
             shares, reasons = [share for share, _ in items], [reason for _, reason in items if reason]
             if process.failed:  # one way of calling it may have succeeded before
                 reasons.append(_capital(process.failed))
@@ -111,7 +119,7 @@ Item = tuple[float, str]  # a share of the points, and the reason; "" for none
 def _derivative(task: Task, function: RemoteFunction, seed: int) -> list[Item]:
     """What each gradient is worth."""
     forward = _with_cache(task.reference, task.forward) if task.forward else task.reference
-    hand = _settled(function, task.inputs)
+    hand = _settled(function, task)
 
     def asked(forward: Callable[..., Any]) -> Report:
         return check_backward(forward, hand, task.inputs, tolerance=task.tolerance, seed=seed)
@@ -196,9 +204,9 @@ def _with_cache(reference: Callable[..., Any], forward: str) -> Callable[..., An
     return both
 
 
-def _settled(function: RemoteFunction, inputs: dict[str, Any]) -> Callable[..., Any]:
+def _settled(function: RemoteFunction, task: Task) -> Callable[..., Any]:
     """The function with its results in an unambiguous form: by name, arrays for lists of numbers, (n,) for (n, 1)."""
-    floats = {name: np.shape(x) for name, x in inputs.items()}
+    floats = {name: np.shape(x) for name, x in task.inputs.items() if is_float(x)}
 
     def settled(x: Any, inside: bool = False) -> Any:
         if isinstance(x, list) and inside and (array := _array(x)) is not None:
@@ -215,13 +223,25 @@ def _settled(function: RemoteFunction, inputs: dict[str, Any]) -> Callable[..., 
     @wraps(function)
     def called(*arguments: Any, **named: Any) -> Any:
         result = settled(function(*arguments, **named))
-        names = function.returns
-        if isinstance(result, tuple) and len(match(names, list(floats))) == len(result) == len(names):
-            return dict(zip(names, result, strict=True))
+        if isinstance(result, (tuple, list)) and len(result) == len(task.gradients):
+            order = _order(function.returns, result, {name: floats[name] for name in task.gradients})
+            return dict(zip(order, result, strict=True))
         return result
 
     called.__signature__ = function.__signature__  # type: ignore[attr-defined]
     return called
+
+
+def _order(returned: list[str], values: Sequence[Any], asked: dict[str, tuple[int, ...]]) -> list[str]:
+    """Which gradients these are: by the names in the return line, then by shapes, then in the order of the task."""
+    found = match(returned, list(asked)) if len(returned) == len(values) else {}
+    order = [found.get(name, "") for name in returned] if found else [""] * len(values)
+    for same_shape in (True, False):
+        for i, value in enumerate(values):
+            free = [name for name in asked if name not in order and (asked[name] == np.shape(value) or not same_shape)]
+            if not order[i] and free:
+                order[i] = free[0]
+    return order
 
 
 def _array(x: list[Any]) -> Array | None:

@@ -3,6 +3,8 @@
 import copy
 import inspect
 import json
+import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -81,6 +83,10 @@ def check(
 ) -> None:
     """Check a derivative or a whole model, and say what is wrong; the exit code is 1 if something is."""
     if grade is not None:
+        if inputs or backward or loss or html:
+            raise typer.BadParameter(
+                "the rubric says what is graded; only --json goes with it.", param_hint="'--grade'"
+            )
         _grade(grade, Path(target), as_json)
         return
     if as_json:
@@ -119,9 +125,10 @@ def _outcomes(target: str, inputs: Sequence[str], backward: str | None, loss: st
 
     if backward is not None:
         return [_of_backward(f"{backward} for {target}", thing, targets.load(backward), given(thing), seed)]
-    if _is_network(thing) or _has_parameters(thing):
-        x, t = given(_samples)
-        return (_of_network if _is_network(thing) else _of_object)(thing, x, t, loss, seed)
+    for is_one, outcomes in ((_is_network, _of_network), (_is_torch, _of_torch), (_has_parameters, _of_object)):
+        if is_one(thing):
+            x, t = given(_samples)
+            return outcomes(thing, x, t, loss, seed)
     if not callable(thing):
         raise ChainruleError(
             f"{target} is a {type(thing).__name__}; expected a function of arrays, a model or a Trainer."
@@ -157,6 +164,11 @@ def _is_network(thing: Any) -> bool:
     from chainrule.train import Trainer
 
     return isinstance(thing, (Module, Trainer))
+
+
+def _is_torch(thing: Any) -> bool:
+    torch = sys.modules.get("torch")  # an object of PyTorch's cannot be where PyTorch was not imported
+    return torch is not None and isinstance(thing, torch.nn.Module)
 
 
 def _has_parameters(thing: Any) -> bool:
@@ -212,6 +224,28 @@ def _in_float64(model: Any) -> Any:
     return model
 
 
+def _of_torch(model: Any, x: Any, t: Any, loss: str | None, seed: int) -> list[Outcome]:
+    """A model of PyTorch's: the gradients that PyTorch gives, in float64 and in evaluation mode, and all probes."""
+    from chainrule.check.subjects import as_subject
+    from chainrule.cli import target as targets
+
+    criterion = targets.load(loss) if loss and ":" in loss else loss
+    subject = as_subject(copy.deepcopy(model).double(), criterion)
+    plain = {name: re.sub(r"\W", "_", f"layer{name}" if name[0].isdigit() else name) for name in subject.parameters}
+
+    def forward(parameters: Any) -> float:
+        subject.set_parameters({name: parameters[plain[name]] for name in plain})
+        return subject.loss(x, t)
+
+    def gradients(parameters: Any) -> dict[str, Any]:
+        forward(parameters)
+        return {plain[name]: g for name, g in (subject.gradients(x, t) or {}).items()}
+
+    values = {plain[name]: p for name, p in subject.parameters.items()}
+    derivatives = _of_backward("Derivatives", forward, gradients, (values,), seed)
+    return [derivatives, _of_probes(model, x, t, criterion, seed)]
+
+
 def _of_object(thing: Any, x: Any, t: Any, loss: str | None, seed: int) -> list[Outcome]:
     """A model that somebody wrote by hand: the gradients that it gives, if it gives any, and all probes."""
     from chainrule import check as checks
@@ -264,7 +298,7 @@ def _of_probes(thing: Any, x: Any, t: Any, loss: Any, seed: int) -> Outcome:
 
 def _theirs(run: Callable[[], list[Outcome]]) -> list[Outcome]:
     """What `run` gives; an exception in the user's own code is said to be one, with their line."""
-    from chainrule.check.isolation import function_of, line_of, printable, raised
+    from chainrule.check.worker import function_of, line_of, printable, raised
 
     try:
         return run()

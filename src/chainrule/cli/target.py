@@ -35,7 +35,7 @@ def load(target: str) -> Any:
     except ModuleNotFoundError as error:
         raise ChainruleError(f"'{target}': there is no module {error.name}, seen from the current folder.") from None
     except (Exception, SystemExit) as error:
-        from chainrule.check.isolation import raised
+        from chainrule.check.worker import raised
 
         raise ChainruleError(f"'{target}': importing it {raised(error)}.") from error
     try:
