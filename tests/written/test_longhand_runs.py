@@ -17,7 +17,7 @@ from chainrule.errors import DtypeError
 from chainrule.graph import tree
 
 sys.path.insert(0, str(Path(__file__).parent))
-from functions import CASES, MODELS
+from tests.written.functions import CASES, MODELS
 
 TRACED, OTHER = 7, 4
 UPDATES = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw")

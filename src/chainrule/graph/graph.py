@@ -43,7 +43,7 @@ class Equation:
 
     def __repr__(self) -> str:
         parts = [x.name if isinstance(x, Variable) else str(x) for x in self.inputs]
-        parts += [f"{key}={_show_attribute(value)}" for key, value in self.attributes.items()]
+        parts += [f"{key}={show_attribute(value)}" for key, value in self.attributes.items()]
         return f"{self.output!r} = {self.op.name}({', '.join(parts)})"
 
 
@@ -218,9 +218,10 @@ def _check_types(graph: str, equation: Equation) -> None:
         raise TraceError(f"graph {graph}: in '{equation!r}' the op's rules give {show(shape)} {dtype}.")
 
 
-def _show_attribute(value: Any) -> str:
+def show_attribute(value: Any) -> str:
+    """An attribute as it is printed: slices as in an index, tuples with their parts."""
     if isinstance(value, tuple):
-        return f"({', '.join(map(_show_attribute, value))}{',' * (len(value) == 1)})"
+        return f"({', '.join(map(show_attribute, value))}{',' * (len(value) == 1)})"
     if isinstance(value, slice):
         parts = [value.start, value.stop, *([value.step] if value.step is not None else [])]
         return ":".join("" if part is None else str(part) for part in parts)

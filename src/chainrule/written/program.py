@@ -96,7 +96,7 @@ def longhand(
     subject = _Subject.of(f, args, loss, argnums, batch, update)
     graph = subject.graph()
     if format != "numpy":
-        from chainrule.written import derivation
+        from chainrule.written.mathematics import derivation
 
         return Longhand(getattr(derivation, format)(graph, subject.update), format)
     return Longhand(_Program(graph, subject).text())

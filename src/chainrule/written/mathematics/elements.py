@@ -4,13 +4,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from chainrule.graph.graph import Equation
-from chainrule.graph.graph import _show_attribute as show_attribute
+from chainrule.graph.graph import Equation, show_attribute
 from chainrule.ops import dims
 from chainrule.ops.dims import Dim, Later
 from chainrule.ops.indexing import ARRAY
 from chainrule.ops.op import Op
-from chainrule.written.formula import (
+from chainrule.written.mathematics.formula import (
     Call,
     Fence,
     Formula,
@@ -27,10 +26,10 @@ from chainrule.written.formula import (
     power,
     subtract,
 )
-from chainrule.written.numerals import number
+from chainrule.written.mathematics.numerals import number
 
 if TYPE_CHECKING:
-    from chainrule.written.mathematics import Formulas
+    from chainrule.written.mathematics.formulas import Formulas
 
 At = tuple[Formula | None, ...] | None  # an index for each axis, None for what stays free; or none at all: the matrix
 
@@ -67,10 +66,12 @@ def size_as_formula(x: Any) -> Formula:
 
 
 def is_one(n: Any) -> bool:
+    """Whether a size is 1."""
     return dims.same(n, 1)
 
 
 def running(*places: Formula) -> tuple[str, ...]:
+    """The letters of the places that run."""
     return tuple(p.letter for p in places if isinstance(p, Index))
 
 
@@ -120,6 +121,7 @@ class Applied:
 
 
 def getitem(f: "Formulas", e: Equation, at: At) -> Formula:
+    """What an index takes, at a place of the result."""
     x, *arrays = e.inputs
     index = e.attributes["index"]
     if at is None:

@@ -19,7 +19,7 @@ from chainrule.ops.op import Op
 from chainrule.ops.product import Matmul
 from chainrule.ops.reduction import Logsumexp, Max, Mean, Min, Sum
 from chainrule.ops.structure import BroadcastTo, Cast, Reshape, SumTo, Transpose
-from chainrule.written.elements import (
+from chainrule.written.mathematics.elements import (
     Applied,
     At,
     NeedsIndicesError,
@@ -31,7 +31,7 @@ from chainrule.written.elements import (
     scatter,
     size_as_formula,
 )
-from chainrule.written.formula import (
+from chainrule.written.mathematics.formula import (
     Call,
     Derivative,
     Fence,
@@ -52,7 +52,7 @@ from chainrule.written.formula import (
     subtract,
     transposed,
 )
-from chainrule.written.template import Template
+from chainrule.written.mathematics.template import Template
 
 LETTERS = "ijklpqrsuvabcdefgh"
 ROWS = "nm"

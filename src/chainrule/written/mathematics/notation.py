@@ -16,11 +16,11 @@ from chainrule.ops.activation import Sigmoid
 from chainrule.ops.arithmetic import Add, Divide, Multiply, Negative, Subtract
 from chainrule.ops.loss import BinaryCrossEntropy, CrossEntropy, Softmax
 from chainrule.written.expansion import Hints
-from chainrule.written.formula import Derivative, Formula, Symbol
-from chainrule.written.latex import symbol
+from chainrule.written.mathematics.formula import Derivative, Formula, Symbol
+from chainrule.written.mathematics.latex import symbol
+from chainrule.written.mathematics.numerals import number
+from chainrule.written.mathematics.trial import Trial
 from chainrule.written.naming import Lines, Names
-from chainrule.written.numerals import number
-from chainrule.written.trial import Trial
 
 SMALL = (Add, Subtract, Multiply, Divide, Negative)  # written in place, if nobody gave them a name
 LETTERS = {

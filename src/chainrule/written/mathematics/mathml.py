@@ -2,7 +2,7 @@
 
 from html import escape
 
-from chainrule.written.formula import (
+from chainrule.written.mathematics.formula import (
     Big,
     Call,
     Cases,

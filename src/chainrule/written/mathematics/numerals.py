@@ -3,7 +3,7 @@
 import fractions
 import math
 
-from chainrule.written.formula import Call, Formula, Fraction, Number, Root, Size, Sum, multiply
+from chainrule.written.mathematics.formula import Call, Formula, Fraction, Number, Root, Size, Sum, multiply
 
 DIGITS = 10  # of a number that is written as it is
 

@@ -11,8 +11,8 @@ from chainrule.ops import dims
 from chainrule.ops.control import StopGradient
 from chainrule.ops.indexing import ARRAY, Getitem, Onehot
 from chainrule.ops.loss import CrossEntropy
-from chainrule.written.evaluation import Evaluation
-from chainrule.written.formula import Formula
+from chainrule.written.mathematics.evaluation import Evaluation
+from chainrule.written.mathematics.formula import Formula
 
 ROWS = 3  # the batch that the lines are tried on
 CLOSE = 1e-9  # how closely a line has to be what the program computes

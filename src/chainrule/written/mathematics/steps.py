@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from chainrule.written.formula import Formula, Number, Symbol
-from chainrule.written.template import Template
+from chainrule.written.mathematics.formula import Formula, Number, Symbol
+from chainrule.written.mathematics.template import Template
 from chainrule.written.updates import UPDATES, Update
 
 LETTERS: dict[str, Formula] = {

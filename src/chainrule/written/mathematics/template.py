@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from chainrule.errors import ChainruleError
-from chainrule.written.formula import (
+from chainrule.written.mathematics.formula import (
     Cases,
     Fence,
     Formula,

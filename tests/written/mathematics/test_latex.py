@@ -7,8 +7,8 @@ import pytest
 
 from chainrule.errors import ChainruleError
 from chainrule.ops.op import OPS
-from chainrule.written.evaluation import Evaluation
-from chainrule.written.formula import (
+from chainrule.written.mathematics.evaluation import Evaluation
+from chainrule.written.mathematics.formula import (
     Index,
     Number,
     Symbol,
@@ -22,10 +22,10 @@ from chainrule.written.formula import (
     subtract,
     transposed,
 )
-from chainrule.written.latex import symbol, write, write_words
-from chainrule.written.mathml import write as write_mathml
-from chainrule.written.numerals import number
-from chainrule.written.template import Template
+from chainrule.written.mathematics.latex import symbol, write, write_words
+from chainrule.written.mathematics.mathml import write as write_mathml
+from chainrule.written.mathematics.numerals import number
+from chainrule.written.mathematics.template import Template
 
 a, b, c = (Symbol(name, name) for name in "abc")
 TWO = Number(2)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from html import escape
 
-from chainrule.written.formula import Formula
-from chainrule.written.mathml import equation, write
+from chainrule.written.mathematics.formula import Formula
+from chainrule.written.mathematics.mathml import equation, write
 
 STYLE = """
 .chainrule-derivation { color-scheme: light dark; font: 16px/1.5 Georgia, "Times New Roman", serif; max-width: 62rem;

@@ -12,16 +12,16 @@ from chainrule.ops.loss import BinaryCrossEntropy, CrossEntropy, Softmax
 from chainrule.ops.op import OPS
 from chainrule.ops.product import Matmul
 from chainrule.ops.structure import BroadcastTo, Cast, Reshape, SumTo, Transpose
-from chainrule.written import page
-from chainrule.written.elements import NeedsIndicesError, opaque, size_as_formula
-from chainrule.written.formula import Call, Derivative, Formula, Number, Power, Symbol
-from chainrule.written.latex import SIGNS, write, write_words
-from chainrule.written.mathematics import Formulas
+from chainrule.written.mathematics import page
+from chainrule.written.mathematics.elements import NeedsIndicesError, opaque, size_as_formula
+from chainrule.written.mathematics.formula import Call, Derivative, Formula, Number, Power, Symbol
+from chainrule.written.mathematics.formulas import Formulas
+from chainrule.written.mathematics.latex import SIGNS, write, write_words
+from chainrule.written.mathematics.notation import Notation, with_probabilities
+from chainrule.written.mathematics.numerals import number
+from chainrule.written.mathematics.steps import step
+from chainrule.written.mathematics.trial import Trial
 from chainrule.written.naming import note
-from chainrule.written.notation import Notation, with_probabilities
-from chainrule.written.numerals import number
-from chainrule.written.steps import step
-from chainrule.written.trial import Trial
 from chainrule.written.updates import Update
 
 ARRANGING = {op.name for op in (Reshape, BroadcastTo, Cast, Transpose)}  # rules that go without saying

@@ -15,16 +15,16 @@ from chainrule.graph.recognition import recognize
 from chainrule.graph.simplification import simplify
 from chainrule.ops.activation import Tanh
 from chainrule.ops.op import OPS
-from chainrule.written.derivation import Derivation, derivation, html, latex
-from chainrule.written.evaluation import Evaluation
-from chainrule.written.formula import Symbol
-from chainrule.written.latex import write
+from chainrule.written.mathematics.derivation import Derivation, derivation, html, latex
+from chainrule.written.mathematics.evaluation import Evaluation
+from chainrule.written.mathematics.formula import Symbol
+from chainrule.written.mathematics.latex import write
+from chainrule.written.mathematics.steps import step
 from chainrule.written.program import longhand
-from chainrule.written.steps import step
 from chainrule.written.updates import UPDATES
 
 sys.path.insert(0, str(Path(__file__).parent))
-from functions import CASES
+from tests.written.functions import CASES
 
 ROWS = {"x": 0, "t": 0}
 

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from chainrule.ops import dims
-from chainrule.written.formula import (
+from chainrule.written.mathematics.formula import (
     Big,
     Call,
     Cases,

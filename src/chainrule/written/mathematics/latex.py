@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection
 
-from chainrule.written.formula import (
+from chainrule.written.mathematics.formula import (
     Big,
     Call,
     Cases,
