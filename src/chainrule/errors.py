@@ -21,7 +21,7 @@ def is_ours(file: str) -> bool:
 
 
 def user_line() -> str:
-    """`file.py, line 12`: the innermost line on the stack that belongs neither to chainrule nor to a library below it."""
+    """`file.py, line 12`: the innermost line on the stack that is neither ours nor a library's below us."""
     frame = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename

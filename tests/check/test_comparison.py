@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from chainrule.check.comparison import Arithmetic
+from chainrule.check.derivatives.comparison import Arithmetic
 
 
 def slope(f, x, d=None, **options):

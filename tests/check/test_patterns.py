@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from chainrule.check.patterns import cause_of, constant_ratio, in_part, known_numbers
+from chainrule.check.derivatives.patterns import cause_of, constant_ratio, in_part, known_numbers
 
 RNG = np.random.default_rng(0)
 G = RNG.normal(size=(4, 4))

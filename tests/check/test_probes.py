@@ -5,7 +5,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
-from chainrule.check.probing import probes
+from chainrule.check.probing.run import probes
 from chainrule.errors import DataError
 from chainrule.lab.defects import DEFECTS
 from chainrule.lab.defects.derivatives import softmax

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from chainrule.check.asking import InputError, Question, bindings, split
-from chainrule.check.reading import match, returned_names
+from chainrule.check.derivatives.asking import InputError, Question, bindings, split
+from chainrule.check.derivatives.reading import match, returned_names
 
 
 def forward(x, W, t):

@@ -8,7 +8,7 @@ import pytest
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.check.numeric import numerical_gradient
-from chainrule.check.subjects import as_subject
+from chainrule.check.subjects.recognition import as_subject
 from chainrule.errors import ChainruleError, ShapeError, UnknownNameError
 from chainrule.lab.defects import DEFECTS
 from chainrule.lab.defects.derivatives import sigmoid, softmax

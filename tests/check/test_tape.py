@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from chainrule import grad, trace
-from chainrule.check.tape import Tape, regions
+from chainrule.check.derivatives.tape import Tape, regions
 
 RNG = np.random.default_rng(0)
 X, W = RNG.normal(size=(5, 4)), RNG.normal(size=(4, 3))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from chainrule import check
-from chainrule.check.watching import Glasses, watched
+from chainrule.check.derivatives.watching import Glasses, watched
 
 
 def convolution(x, w):

@@ -129,6 +129,24 @@ def test_a_hand_written_derivative_that_is_wrong(check):
     assert "ratio 20 = batch size everywhere: 1/N is missing" in done.stdout
 
 
+def test_a_file_runs_once_so_that_its_functions_share_their_globals(check, tmp_path):
+    (tmp_path / "kept.py").write_text(
+        "saved = []\n\ndef forward(x):\n    saved[:] = [x]\n    return (x**2).sum()\n\n"
+        "def backward(x):\n    return 2 * saved[0]\n"
+    )
+    done = check("kept.py:forward", "--backward", "kept.py:backward", "--input", "x=3")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_method_of_an_object_in_a_package(check, tmp_path):
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "nets.py").write_text(NET + "net = WrongNet()\n")
+    target, hand = "package.nets:net.loss", "package.nets:net.gradients"
+    done = check(target, "--backward", hand, *given("x=20x4", "t=20:int<3"))
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "dW wrong, worst at [" in done.stdout
+
+
 def test_a_class_is_made_and_tried_in_all_ways(check):
     samples = given("x=20x4", "t=20:int<3")
     right, wrong = check("net.py:Net", *samples), check("net.py:WrongNet", *samples)
@@ -180,6 +198,8 @@ def test_the_page_needs_nothing_else_and_is_escaped(check, tmp_path):
         (["net.py:softmax"], "the argument z of softmax"),
         (["net.py:refuses", *given("x=3y")], "--input x=3y: not understood"),
         (["net.py:refuses", *given("x=3:int")], "whole numbers need a bound"),
+        (["nowhere.at.all:f"], "there is no module nowhere"),
+        (["ucsd"], "or the name of a report"),
         (["missing.py:f"], "there is no file missing.py"),
     ],
 )

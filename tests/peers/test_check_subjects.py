@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from chainrule.check.numeric import numerical_gradient
-from chainrule.check.probing import probes
-from chainrule.check.subjects import as_subject
+from chainrule.check.probing.run import probes
+from chainrule.check.subjects.recognition import as_subject
 from chainrule.errors import ChainruleError, ShapeError, UnknownNameError
 
 torch = pytest.importorskip("torch")

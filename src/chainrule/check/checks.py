@@ -6,17 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.check.asking import Binding, InputError, Question, bindings, name_of, split
-from chainrule.check.causes import explain, record, wrong_rules
-from chainrule.check.comparison import Array, Point
-from chainrule.check.judge import Case, Judge
-from chainrule.check.models import TOLERANCES, is_model, of_model
-from chainrule.check.objects import MethodHand, MethodQuestion, has_parameters, methods_of
-from chainrule.check.patterns import known_numbers, near
-from chainrule.check.reading import Answer, Hand, is_float
-from chainrule.check.tape import Tape
+from chainrule.check.derivatives.asking import Binding, InputError, Question, bindings, name_of, split
+from chainrule.check.derivatives.causes import explain, record, wrong_rules
+from chainrule.check.derivatives.comparison import Array, Point
+from chainrule.check.derivatives.judge import Case, Judge
+from chainrule.check.derivatives.models import TOLERANCES, is_model, of_model
+from chainrule.check.derivatives.objects import MethodHand, MethodQuestion, has_parameters, methods_of
+from chainrule.check.derivatives.patterns import known_numbers, near
+from chainrule.check.derivatives.reading import Answer, Hand, is_float
+from chainrule.check.derivatives.tape import Tape
+from chainrule.check.derivatives.watching import Glasses
 from chainrule.check.verdict import Cause, Finding, GradientError, Report
-from chainrule.check.watching import Glasses
 from chainrule.engine import value_and_grad
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.check.asking import split
 from chainrule.check.checks import backward as check_backward
+from chainrule.check.derivatives.asking import split
+from chainrule.check.derivatives.judge import fitted
+from chainrule.check.derivatives.patterns import constant_ratio, near
+from chainrule.check.derivatives.reading import is_float, match
 from chainrule.check.isolation import Isolated, RemoteFunction, SubmissionError
-from chainrule.check.judge import fitted
-from chainrule.check.patterns import constant_ratio, near
-from chainrule.check.reading import is_float, match
 from chainrule.check.rubric import Credit, Rubric, Task
 from chainrule.check.verdict import Finding, Report
 from chainrule.check.worker import CacheOf, printable
@@ -103,7 +103,8 @@ def _graded(task: Task, unstarted: Isolated, seed: int) -> Graded:
             if process.failed:  # one way of calling it may have succeeded before
                 reasons.append(_capital(process.failed))
     except ChainruleError as error:
-        shares, reasons = [0.0], [_capital(printable(str(error)))]
+        text = printable(str(error))
+        shares, reasons = [0.0], [text if text.startswith(task.functions) else _capital(text)]
     except Exception as error:  # results that nobody thought of must not cost the other tasks
         shares, reasons = [0.0], [f"It could not be judged: {type(error).__name__}: {printable(str(error))}."]
     earned = round(task.points * sum(shares) / len(shares), 2)

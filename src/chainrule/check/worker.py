@@ -22,7 +22,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from chainrule.check.reading import returned_names
+from chainrule.check.derivatives.reading import returned_names
 from chainrule.errors import is_ours
 
 SIZES = struct.Struct("<QQ")

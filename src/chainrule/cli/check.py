@@ -172,7 +172,7 @@ def _is_torch(thing: Any) -> bool:
 
 
 def _has_parameters(thing: Any) -> bool:
-    from chainrule.check.places import parameter_places
+    from chainrule.check.subjects.places import parameter_places
 
     return not inspect.isroutine(thing) and hasattr(thing, "__dict__") and bool(parameter_places(thing))
 
@@ -226,7 +226,7 @@ def _in_float64(model: Any) -> Any:
 
 def _of_torch(model: Any, x: Any, t: Any, loss: str | None, seed: int) -> list[Outcome]:
     """A model of PyTorch's: the gradients that PyTorch gives, in float64 and in evaluation mode, and all probes."""
-    from chainrule.check.subjects import as_subject
+    from chainrule.check.subjects.recognition import as_subject
     from chainrule.cli import target as targets
 
     criterion = targets.load(loss) if loss and ":" in loss else loss
@@ -284,7 +284,7 @@ def _of_report(title: str, report: Any) -> Outcome:
 
 
 def _of_probes(thing: Any, x: Any, t: Any, loss: Any, seed: int) -> Outcome:
-    from chainrule.check.probing import probes
+    from chainrule.check.probing.run import probes
 
     report = probes(thing, x, t, loss=loss, seed=seed)
     lines = tuple((probe.verdict, f"{probe.name}: {probe.sentence}") for probe in report)

@@ -23,7 +23,9 @@ def load(target: str) -> Any:
     """
     place, colon, name = target.rpartition(":")
     if not colon:
-        raise ChainruleError(f"'{target}' names no function: write package.module:function or file.py:function.")
+        raise ChainruleError(
+            f"'{target}' names no function: write package.module:function or file.py:function, or the name of a report."
+        )
     try:
         if place.endswith(".py"):
             module = _from_file(Path(place))
@@ -106,8 +108,12 @@ def _given(inputs: Sequence[str], rng: np.random.Generator) -> dict[str, Any]:
 
 
 def _from_file(path: Path) -> Any:
+    """The module in a file; it runs once, so that two of its functions see the same globals."""
     if not path.is_file():
         raise ChainruleError(f"there is no file {path}.")
+    known = sys.modules.get(path.stem)
+    if known is not None and Path(getattr(known, "__file__", None) or "").resolve() == path.resolve():
+        return known
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None

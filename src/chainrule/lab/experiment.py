@@ -87,8 +87,8 @@ class Report:
     figures : callable
         `figures(results, folder)` draws into the folder; file names begin with the report's name.
     network : callable
-        `network()` gives its main network, untrained, in a Trainer, and a small batch of inputs and targets of the right
-        shapes: for looking at its longhand, and for checking its derivatives.
+        `network()` gives its main network, untrained, in a Trainer, and a small batch of inputs and targets of the
+        right shapes: for looking at its longhand, and for checking its derivatives.
     """
 
     name: str

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.check.calls import Layout, UnfitError, as_number, quietly, takes_one_sample
-from chainrule.check.handwritten import METHODS, HandwrittenModel
-from chainrule.check.interface import Array, Subject, listed, losses
-from chainrule.check.places import checked_names, matched_gradients
-from chainrule.check.snapshots import Snapshot
+from chainrule.check.subjects.calls import Layout, UnfitError, as_number, quietly, takes_one_sample
+from chainrule.check.subjects.handwritten import METHODS, HandwrittenModel
+from chainrule.check.subjects.interface import Array, Subject, listed, losses
+from chainrule.check.subjects.places import checked_names, matched_gradients
+from chainrule.check.subjects.snapshots import Snapshot
 from chainrule.engine import Tensor, no_grad
 from chainrule.errors import ChainruleError
 from chainrule.nn.losses import CrossEntropyLoss, Loss
@@ -60,7 +60,7 @@ def as_subject(
     if isinstance(thing, Module):
         return _of_module(thing, loss, optimizer)
     if _is_torch(thing):
-        from chainrule.check.torch_models import TorchModel
+        from chainrule.check.subjects.torch_models import TorchModel
 
         return TorchModel(thing, loss, optimizer, lr)
     if isinstance(thing, type):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.check.comparison import Array
+from chainrule.check.derivatives.comparison import Array
 from chainrule.graph import Equation, Graph, Variable
 from chainrule.graph.graph import live
 from chainrule.ops.families import Elementwise

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.check.asking import InputError, Question, name_of, own
-from chainrule.check.handwritten import METHODS
-from chainrule.check.places import Place, gradient_places, matched_gradients, parameter_places
-from chainrule.check.reading import UPDATE, Answer, Hand, is_float
+from chainrule.check.derivatives.asking import InputError, Question, name_of, own
+from chainrule.check.derivatives.reading import UPDATE, Answer, Hand, is_float
+from chainrule.check.subjects.handwritten import METHODS
+from chainrule.check.subjects.places import Place, gradient_places, matched_gradients, parameter_places
 
 
 def methods_of(forward: Any, backward: Any, inputs: Any) -> tuple[Any, Any]:

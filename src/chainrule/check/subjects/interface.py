@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.check.snapshots import Snapshot
+from chainrule.check.subjects.snapshots import Snapshot
 from chainrule.errors import ChainruleError
 
 Array = np.ndarray[Any, Any]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from chainrule import ops
-from chainrule.check.comparison import Array
+from chainrule.check.derivatives.comparison import Array
 from chainrule.graph import Graph, Symbol
 from chainrule.graph.tracing import Tracer
 from chainrule.ops import dims

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from chainrule.check.comparison import Array
-from chainrule.check.tape import Join, Pairs, Part, Region, Rule, Tape
+from chainrule.check.derivatives.comparison import Array
+from chainrule.check.derivatives.tape import Join, Pairs, Part, Region, Rule, Tape
 from chainrule.graph import Variable
 
 Form = tuple[str, str, Array]  # the kind of the cause, in words what is taken instead, and that derivative

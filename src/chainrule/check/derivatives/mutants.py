@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.check.comparison import Array
-from chainrule.check.tape import Join, Pairs, Rule, Tape, fit, regions, variables
+from chainrule.check.derivatives.comparison import Array
+from chainrule.check.derivatives.tape import Join, Pairs, Rule, Tape, fit, regions, variables
 from chainrule.graph import Variable
 
 # From the simplest and commonest explanation to the one that is believed last.

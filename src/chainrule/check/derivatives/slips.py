@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.check.comparison import Array
-from chainrule.check.forms import (
+from chainrule.check.derivatives.comparison import Array
+from chainrule.check.derivatives.forms import (
     Reduce,
     backwards,
     everything,
@@ -20,8 +20,8 @@ from chainrule.check.forms import (
     unsummed,
     untransposed,
 )
-from chainrule.check.mutants import Mutant, Mutants
-from chainrule.check.tape import Pairs, Rule, variables
+from chainrule.check.derivatives.mutants import Mutant, Mutants
+from chainrule.check.derivatives.tape import Pairs, Rule, variables
 from chainrule.check.verdict import number
 from chainrule.graph import Variable
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.check.calls import (
+from chainrule.check.numeric import numerical_gradient
+from chainrule.check.subjects.calls import (
     Layout,
     UnfitError,
     as_array,
@@ -20,9 +21,8 @@ from chainrule.check.calls import (
     roles,
     takes_one_sample,
 )
-from chainrule.check.interface import Array, Subject, assumed_loss, listed
-from chainrule.check.numeric import numerical_gradient
-from chainrule.check.places import (
+from chainrule.check.subjects.interface import Array, Subject, assumed_loss, listed
+from chainrule.check.subjects.places import (
     Place,
     checked_names,
     gradient_places,
@@ -33,7 +33,7 @@ from chainrule.check.places import (
     read,
     write,
 )
-from chainrule.check.snapshots import Snapshot
+from chainrule.check.subjects.snapshots import Snapshot
 from chainrule.errors import ChainruleError
 
 # What methods are called, the likeliest first.

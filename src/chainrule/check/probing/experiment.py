@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.check.interface import Array, Subject, labels_of
+from chainrule.check.subjects.interface import Array, Subject, labels_of
 from chainrule.errors import ChainruleError, DataError
 
 

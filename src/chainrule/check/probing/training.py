@@ -5,8 +5,8 @@ from itertools import islice
 
 import numpy as np
 
-from chainrule.check.experiment import Experiment, FailedError, SkippedError, batches, difference
-from chainrule.check.interface import Array, Subject, are_probabilities, labels_of, listed
+from chainrule.check.probing.experiment import Experiment, FailedError, SkippedError, batches, difference
+from chainrule.check.subjects.interface import Array, Subject, are_probabilities, labels_of, listed
 from chainrule.errors import ChainruleError
 
 _STEPS = 600

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.check.asking import InputError
-from chainrule.check.comparison import Array, Point
-from chainrule.check.interface import Subject
-from chainrule.check.judge import Case, Judge
-from chainrule.check.patterns import known_numbers
-from chainrule.check.subjects import as_subject
+from chainrule.check.derivatives.asking import InputError
+from chainrule.check.derivatives.comparison import Array, Point
+from chainrule.check.derivatives.judge import Case, Judge
+from chainrule.check.derivatives.patterns import known_numbers
+from chainrule.check.subjects.interface import Subject
+from chainrule.check.subjects.recognition import as_subject
 from chainrule.check.verdict import Report
 
 # By the bytes of a float. In double precision it lets the 1e-7 pass that people add to what they take the logarithm of.

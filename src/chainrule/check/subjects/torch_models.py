@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from chainrule.check.calls import quietly
-from chainrule.check.interface import Array, Subject, listed, losses
-from chainrule.check.places import checked_names
-from chainrule.check.snapshots import Snapshot
+from chainrule.check.subjects.calls import quietly
+from chainrule.check.subjects.interface import Array, Subject, listed, losses
+from chainrule.check.subjects.places import checked_names
+from chainrule.check.subjects.snapshots import Snapshot
 from chainrule.errors import ChainruleError, ShapeError
 
 

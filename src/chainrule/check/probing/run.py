@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.check import evaluation_probes, loss_probes, training_probes
-from chainrule.check.experiment import Experiment, FailedError, SkippedError
-from chainrule.check.subjects import as_subject
+from chainrule.check.probing import evaluation as evaluation_probes
+from chainrule.check.probing import loss as loss_probes
+from chainrule.check.probing import training as training_probes
+from chainrule.check.probing.experiment import Experiment, FailedError, SkippedError
+from chainrule.check.subjects.recognition import as_subject
 
 _PROBES: tuple[tuple[str, Callable[[Experiment], str]], ...] = (
     ("same input, same output", evaluation_probes.same_input),

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.check.comparison import Array
-from chainrule.check.forms import (
+from chainrule.check.derivatives.comparison import Array
+from chainrule.check.derivatives.forms import (
     activation,
     constant,
     logits,
@@ -21,9 +21,9 @@ from chainrule.check.forms import (
     to,
     without,
 )
-from chainrule.check.mutants import RANKS, Mutant
-from chainrule.check.slips import Slips
-from chainrule.check.tape import Join, Pairs, Part, Region, Rule, fit, variables
+from chainrule.check.derivatives.mutants import RANKS, Mutant
+from chainrule.check.derivatives.slips import Slips
+from chainrule.check.derivatives.tape import Join, Pairs, Part, Region, Rule, fit, variables
 from chainrule.graph import Variable
 
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from chainrule.check.experiment import Experiment, FailedError, SkippedError, difference
-from chainrule.check.interface import Array, listed
+from chainrule.check.probing.experiment import Experiment, FailedError, SkippedError, difference
+from chainrule.check.subjects.interface import Array, listed
 
 _MANY = 32
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.check.comparison import Arithmetic, Array, size_of
-from chainrule.check.forms import constant
-from chainrule.check.mistakes import Mistakes
-from chainrule.check.mutants import RANKS, Mutant
-from chainrule.check.patterns import near
-from chainrule.check.tape import MAX_EQUATIONS, Tape, fit, variables
+from chainrule.check.derivatives.comparison import Arithmetic, Array, size_of
+from chainrule.check.derivatives.forms import constant
+from chainrule.check.derivatives.mistakes import Mistakes
+from chainrule.check.derivatives.mutants import RANKS, Mutant
+from chainrule.check.derivatives.patterns import near
+from chainrule.check.derivatives.tape import MAX_EQUATIONS, Tape, fit, variables
+from chainrule.check.derivatives.watching import watched
 from chainrule.check.verdict import Cause
-from chainrule.check.watching import watched
 from chainrule.errors import ChainruleError
 
 WORK = 4e8  # how many numbers all mutants together may handle: under a second

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.check.comparison import Arithmetic, Array, Point, Slope
-from chainrule.check.patterns import cause_of, in_part, near
+from chainrule.check.derivatives.comparison import Arithmetic, Array, Point, Slope
+from chainrule.check.derivatives.patterns import cause_of, in_part, near
 from chainrule.check.verdict import Cause, Finding, Report, number, overall
 
 DIRECTIONS = 2

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.check.asking import RATES, Binding, InputError, Question, name_of, parameters_of, split
+from chainrule.check.derivatives.asking import RATES, Binding, InputError, Question, name_of, parameters_of, split
 from chainrule.graph import tree
 
 Array = np.ndarray[Any, Any]

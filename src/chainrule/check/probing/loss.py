@@ -4,8 +4,8 @@ what guessing gives.
 
 import numpy as np
 
-from chainrule.check.experiment import Experiment, FailedError, SkippedError
-from chainrule.check.interface import Array, cross_entropy_of
+from chainrule.check.probing.experiment import Experiment, FailedError, SkippedError
+from chainrule.check.subjects.interface import Array, cross_entropy_of
 
 _MOST_CLASSES = 50
 # Measured: over 24 starts by He's, LeCun's or Xavier's rule, networks of one to five layers of 3 to 64 units have a

@@ -1,0 +1,1 @@
+"""A model as somebody wrote it, whoever that was, behind one small interface."""
