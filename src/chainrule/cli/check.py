@@ -100,10 +100,10 @@ def check(
 
 
 def _grade(path: Path, submission: Path, as_json: bool) -> None:
-    from chainrule.check import grading, rubric
+    from chainrule.check.grading import grader, rubric
     from chainrule.cli import target as targets
 
-    grades = grading.grade(rubric.read(path, targets.load), submission)
+    grades = grader.grade(rubric.read(path, targets.load), submission)
     print(json.dumps(grades.as_dict(), indent=2, ensure_ascii=False) if as_json else grades)
 
 
@@ -298,7 +298,7 @@ def _of_probes(thing: Any, x: Any, t: Any, loss: Any, seed: int) -> Outcome:
 
 def _theirs(run: Callable[[], list[Outcome]]) -> list[Outcome]:
     """What `run` gives; an exception in the user's own code is said to be one, with their line."""
-    from chainrule.check.worker import function_of, line_of, printable, raised
+    from chainrule.check.grading.worker import function_of, line_of, printable, raised
 
     try:
         return run()

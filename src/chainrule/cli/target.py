@@ -37,7 +37,7 @@ def load(target: str) -> Any:
     except ModuleNotFoundError as error:
         raise ChainruleError(f"'{target}': there is no module {error.name}, seen from the current folder.") from None
     except (Exception, SystemExit) as error:
-        from chainrule.check.worker import raised
+        from chainrule.check.grading.worker import raised
 
         raise ChainruleError(f"'{target}': importing it {raised(error)}.") from error
     try:
@@ -93,7 +93,7 @@ def arguments(f: Any, inputs: Sequence[str], seed: int = 0, module: Any = None) 
 
 def _given(inputs: Sequence[str], rng: np.random.Generator) -> dict[str, Any]:
     """Random arrays for `NAME=SHAPE`."""
-    from chainrule.check.rubric import random_array
+    from chainrule.check.grading.rubric import random_array
 
     given = {}
     for text in inputs:

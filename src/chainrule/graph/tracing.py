@@ -237,11 +237,11 @@ def trace(f: Callable[..., Any], *args: Any, batch: Mapping[str, int] | None = N
         f, parameters = f.as_function()
         inputs = len(args)
         args = (parameters, *f.keys, *args)  # type: ignore[attr-defined]
-        batch = dict.fromkeys(_parameter_names(f, len(args))[len(args) - inputs :], 0) if batch is None else batch
-    names = _parameter_names(f, len(args))
+        batch = dict.fromkeys(parameter_names(f, len(args))[len(args) - inputs :], 0) if batch is None else batch
+    names = parameter_names(f, len(args))
     tracer = Tracer(getattr(f, "__name__", type(f).__name__).strip("<>"))
-    leaves = {name for arg, own in zip(args, names, strict=True) for name, _ in tree.flatten(arg, own)}
-    tracer.batch_name = next(name for name in ("N", "M", "batch_size") if name not in leaves)
+    taken = {name for arg, own in zip(args, names, strict=True) for name, _ in tree.flatten(arg, own)}
+    tracer.batch_name = next((n for n in ("N", "M", "batch_size") if n not in taken), "batch_rows")
     symbols = []
     for name, arg in zip(names, args, strict=True):
         leaves = [
@@ -279,15 +279,14 @@ def _input(tracer: Tracer, name: str, x: Any, axis: int | None) -> Symbol:
     return symbol
 
 
-def _parameter_names(f: Callable[..., Any], count: int) -> list[str]:
+def parameter_names(f: Callable[..., Any], count: int) -> list[str]:
     """The names of a function's first `count` parameters."""
     f = inspect.unwrap(f)
     if hasattr(f, "parameter_names"):
         return [*f.parameter_names[:count], *(f"arg{i}" for i in range(len(f.parameter_names), count))]
-    if not hasattr(f, "__code__") and not hasattr(f, "__func__") and callable(f):
-        f = f.__call__  # an object that can be called
-    code = getattr(getattr(f, "__func__", f), "__code__", None)
+    called: Any = f if hasattr(f, "__code__") or hasattr(f, "__func__") else getattr(f, "__call__", f)  # noqa: B004
+    code = getattr(getattr(called, "__func__", called), "__code__", None)
     names: list[str] = []
     if code is not None:
-        names = list(code.co_varnames[: code.co_argcount])[1 if hasattr(f, "__self__") else 0 :]
+        names = list(code.co_varnames[: code.co_argcount])[1 if hasattr(called, "__self__") else 0 :]
     return [*names[:count], *(f"arg{i}" for i in range(len(names), count))]

@@ -14,7 +14,7 @@ from chainrule.graph.derivative import derive
 from chainrule.graph.graph import Equation, Graph, Variable
 from chainrule.graph.recognition import recognize
 from chainrule.graph.simplification import simplify
-from chainrule.graph.tracing import trace
+from chainrule.graph.tracing import parameter_names, trace
 from chainrule.ops.dims import show
 from chainrule.written.expansion import expand
 from chainrule.written.expressions import STATEMENTS, expression, literal, statements
@@ -132,7 +132,7 @@ class _Subject:
             return cls._of_model(f, args, loss, batch, rule)
         if loss is not None:
             raise ChainruleError("longhand: a loss goes with a model; a function returns its loss itself.")
-        names = _argument_names(f, len(args))
+        names = parameter_names(f, len(args))
         if isinstance(argnums, int):
             argnums = argnums % len(args) if -len(args) <= argnums < 0 else argnums
         elif argnums is not None:
@@ -184,12 +184,6 @@ class _Subject:
     def leaf_names(self, i: int) -> list[str]:
         """The names of the graph's inputs that come from argument i."""
         return [name for name, _ in tree.flatten(self.args[i], self.names[i])]
-
-
-def _argument_names(f: Callable[..., Any], count: int) -> list[str]:
-    from chainrule.graph.tracing import _parameter_names
-
-    return _parameter_names(f, count)
 
 
 class _Program:

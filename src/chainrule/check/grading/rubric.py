@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.check.derivatives.reading import is_float
-from chainrule.check.isolation import Limits
+from chainrule.check.grading.isolation import Limits
 from chainrule.errors import ChainruleError, UnknownNameError
 
 SHAPE = re.compile(r"(?P<shape>\d+(x\d+)*|)(:(?P<dtype>[a-z]+\d*)(<(?P<below>\d+))?)?")

@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 
 import chainrule
-from chainrule.check import worker
-from chainrule.check.worker import Other, kind_of, pack, printable, unpack
+from chainrule.check.grading import worker
+from chainrule.check.grading.worker import Other, kind_of, pack, printable, unpack
 from chainrule.errors import ChainruleError
 
 START = 60  # seconds that Python may take to start, which are nobody's fault

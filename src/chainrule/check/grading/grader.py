@@ -17,10 +17,10 @@ from chainrule.check.derivatives.asking import split
 from chainrule.check.derivatives.judge import fitted
 from chainrule.check.derivatives.patterns import constant_ratio, near
 from chainrule.check.derivatives.reading import is_float, match
-from chainrule.check.isolation import Isolated, RemoteFunction, SubmissionError
-from chainrule.check.rubric import Credit, Rubric, Task
+from chainrule.check.grading.isolation import Isolated, RemoteFunction, SubmissionError
+from chainrule.check.grading.rubric import Credit, Rubric, Task
+from chainrule.check.grading.worker import CacheOf, printable
 from chainrule.check.verdict import Finding, Report
-from chainrule.check.worker import CacheOf, printable
 from chainrule.errors import ChainruleError
 
 Array = np.ndarray[Any, Any]
@@ -82,7 +82,7 @@ def grade(rubric: Rubric, submission: Path) -> Grades:
     Parameters
     ----------
     rubric : Rubric
-        See `chainrule.check.rubric.read`.
+        See `chainrule.check.grading.rubric.read`.
     submission : Path
         A Python file. Its folder is copied for it; that of each submission should be its own.
     """
