@@ -10,6 +10,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+import chainrule
+
 NOTEBOOKS = Path(__file__).parents[1] / "docs" / "notebooks"
 
 # What must stand in the outputs: in those of a fresh run, and in those that are kept in the file.
@@ -61,10 +63,11 @@ def executed(notebook, folder):
         coalesce_streams=True,  # or prints would be cut where the kernel happened to flush
         resources={"metadata": {"path": str(folder)}},
     )
-    # One thread, so that sums have the same bits everywhere and tests beside this one their core; and nobody's own
-    # start-up files.
+    # One thread, so that sums have the same bits everywhere and tests beside this one their core; nobody's own start-up
+    # files; and the chainrule that is tested here.
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return client.execute(env={**os.environ, **threads, "IPYTHONDIR": str(folder)})
+    paths = {"IPYTHONDIR": str(folder), "PYTHONPATH": str(Path(chainrule.__file__).resolve().parents[1])}
+    return client.execute(env={**os.environ, **threads, **paths})
 
 
 def texts(notebook):
