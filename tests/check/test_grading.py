@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chainrule.check import rubric as rubrics
-from chainrule.check.grading import grade
-from chainrule.check.isolation import Isolated, Limits, SubmissionError
+from chainrule.check.grading import rubric as rubrics
+from chainrule.check.grading.grader import grade
+from chainrule.check.grading.isolation import Isolated, Limits, SubmissionError
 
 SOLUTION = """
 import numpy as np

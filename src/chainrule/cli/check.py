@@ -1,62 +1,20 @@
 """`chainrule check`: is this derivative right? And, with a rubric, how many points is it worth?"""
 
-import copy
 import inspect
 import json
-import re
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from html import escape
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 
 from chainrule.errors import ChainruleError
 
-SAMPLES = 50
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; --text: #1d2126; --faint: #5d6670; --line: #dde1e6; --page: #fff;
-  --right: #1a7f4b; --wrong: #c02425; }}
-@media (prefers-color-scheme: dark) {{
-  :root {{ --text: #e4e7eb; --faint: #9aa4af; --line: #353b43; --page: #16191d; --right: #4cc38a; --wrong: #ff7b72; }}
-}}
-body {{ margin: 0 auto; padding: 1.5rem; max-width: 56rem; background: var(--page); color: var(--text);
-  font: 15px/1.5 system-ui, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", "DejaVu Sans", sans-serif; }}
-h1 {{ font-size: 1.5rem; margin: 0; overflow-wrap: anywhere; }}
-h2 {{ font-size: 1.15rem; margin: 2rem 0 .5rem; padding-top: .8rem; border-top: 1px solid var(--line); }}
-h2 span {{ float: right; }}
-.right {{ color: var(--right); }} .wrong {{ color: var(--wrong); }} .faint {{ color: var(--faint); }}
-dl {{ display: grid; grid-template-columns: max-content 1fr; gap: .35rem 1rem; margin: 0; }}
-dt {{ font-weight: 600; }} dd {{ margin: 0; overflow-wrap: anywhere; }}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-{sections}
-</body>
-</html>
-"""
-Line = tuple[str, str]  # what it is ("wrong", "Checked", "passed", ...) and the sentence
+if TYPE_CHECKING:
+    from chainrule.check.outcomes import Outcome
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """One part of a check: what was looked at, whether it holds, and the sentences about it."""
-
-    title: str
-    right: bool
-    verdict: str
-    text: str
-    lines: tuple[Line, ...]
+SAMPLES = 50  # of a report's network
 
 
 def check(
@@ -91,10 +49,12 @@ def check(
         return
     if as_json:
         raise typer.BadParameter("it belongs to --grade.", param_hint="'--json'")
+    from chainrule.check import page
+
     outcomes = _theirs(lambda: _outcomes(target, inputs or [], backward, loss, seed))
     print("\n\n".join(outcome.text for outcome in outcomes))
     if html is not None:
-        html.write_text(_page(f"chainrule check {target}", outcomes), encoding="utf-8")
+        html.write_text(page.write(f"chainrule check {target}", outcomes), encoding="utf-8")
     if not all(outcome.right for outcome in outcomes):
         raise typer.Exit(1)
 
@@ -107,16 +67,13 @@ def _grade(path: Path, submission: Path, as_json: bool) -> None:
     print(json.dumps(grades.as_dict(), indent=2, ensure_ascii=False) if as_json else grades)
 
 
-# ---- what is checked -------------------------------------------------------------------------------------------------
-
-
-def _outcomes(target: str, inputs: Sequence[str], backward: str | None, loss: str | None, seed: int) -> list[Outcome]:
-    """Check a target in the ways that are for its kind."""
+def _outcomes(target: str, inputs: Sequence[str], backward: str | None, loss: str | None, seed: int) -> "list[Outcome]":
+    from chainrule.check import outcomes
     from chainrule.cli import target as targets
     from chainrule.lab import reports
 
     if target in reports.KNOWN:
-        return _of_network(*_random_samples(*reports.load(target).network(), seed), None, seed)
+        return outcomes.of_model(*_random_samples(*reports.load(target).network(), seed), seed=seed)
     thing, module = targets.load(target), targets.module_of(target)
     thing = _made(thing) if isinstance(thing, type) else thing
 
@@ -124,16 +81,16 @@ def _outcomes(target: str, inputs: Sequence[str], backward: str | None, loss: st
         return targets.arguments(f, inputs, seed, module)
 
     if backward is not None:
-        return [_of_backward(f"{backward} for {target}", thing, targets.load(backward), given(thing), seed)]
-    for is_one, outcomes in ((_is_network, _of_network), (_is_torch, _of_torch), (_has_parameters, _of_object)):
-        if is_one(thing):
-            x, t = given(_samples)
-            return outcomes(thing, x, t, loss, seed)
+        hand = targets.load(backward)
+        return [outcomes.of_backward(f"{backward} for {target}", thing, hand, given(thing), seed)]
+    if outcomes.is_model(thing):
+        x, t = given(_samples)
+        return outcomes.of_model(thing, x, t, targets.load(loss) if loss and ":" in loss else loss, seed)
     if not callable(thing):
         raise ChainruleError(
             f"{target} is a {type(thing).__name__}; expected a function of arrays, a model or a Trainer."
         )
-    return [_of_function(target, thing, given(thing), seed)]
+    return [outcomes.of_function(target, thing, given(thing), seed)]
 
 
 def _samples(x: Any, t: Any) -> None:
@@ -159,144 +116,7 @@ def _made(thing: type) -> Any:
     return thing()
 
 
-def _is_network(thing: Any) -> bool:
-    from chainrule.nn import Module
-    from chainrule.train import Trainer
-
-    return isinstance(thing, (Module, Trainer))
-
-
-def _is_torch(thing: Any) -> bool:
-    torch = sys.modules.get("torch")  # an object of PyTorch's cannot be where PyTorch was not imported
-    return torch is not None and isinstance(thing, torch.nn.Module)
-
-
-def _has_parameters(thing: Any) -> bool:
-    from chainrule.check.subjects.places import parameter_places
-
-    return not inspect.isroutine(thing) and hasattr(thing, "__dict__") and bool(parameter_places(thing))
-
-
-def _of_function(title: str, f: Callable[..., Any], arguments: tuple[Any, ...], seed: int) -> Outcome:
-    from chainrule import check as checks
-
-    try:
-        return _of_report(title, checks.gradients(f, *arguments, seed=seed))
-    except checks.GradientError as error:
-        return _of_report(title, error.report)
-
-
-def _of_backward(title: str, forward: Any, hand: Any, arguments: tuple[Any, ...], seed: int) -> Outcome:
-    from chainrule import check as checks
-
-    return _of_report(title, checks.backward(forward, hand, arguments, seed=seed))
-
-
-def _of_network(thing: Any, x: Any, t: Any, loss: str | None, seed: int) -> list[Outcome]:
-    """A Trainer, or a Module with a loss: its derivatives in float64 and in evaluation mode, and all probes."""
-    from chainrule.nn.module import evaluating
-    from chainrule.train import Trainer
-
-    model, criterion = (thing.model, thing.loss) if isinstance(thing, Trainer) else (thing, _loss_of_module(loss))
-    wide_model = _in_float64(model)
-    with evaluating(wide_model):
-        f, parameters = wide_model.as_function()
-        values = {name: p.numpy().astype(float) for name, p in parameters.items()}
-        wide = [np.asarray(a, float) if np.asarray(a).dtype.kind == "f" else a for a in (x, t)]
-
-        def total(parameters: Any) -> Any:
-            return criterion(f(parameters, wide[0]), wide[1])
-
-        derivatives = _of_function("Derivatives", total, (values,), seed)
-    return [derivatives, _of_probes(thing, x, t, criterion, seed)]
-
-
-def _in_float64(model: Any) -> Any:
-    """A copy of a Module whose running statistics, and what Tensors it has beside parameters, are arrays of float64."""
-    from chainrule.engine import Tensor
-    from chainrule.nn import Parameter
-
-    model = copy.deepcopy(model)
-    for _, part in model.named_modules():
-        for name, x in [*vars(part).items()]:
-            if isinstance(x, Tensor) and not isinstance(x, Parameter) and x.dtype.kind == "f":
-                setattr(part, name, x.numpy().astype(float))
-    return model
-
-
-def _of_torch(model: Any, x: Any, t: Any, loss: str | None, seed: int) -> list[Outcome]:
-    """A model of PyTorch's: the gradients that PyTorch gives, in float64 and in evaluation mode, and all probes."""
-    from chainrule.check.subjects.recognition import as_subject
-    from chainrule.cli import target as targets
-
-    criterion = targets.load(loss) if loss and ":" in loss else loss
-    subject = as_subject(copy.deepcopy(model).double(), criterion)
-    plain = {name: re.sub(r"\W", "_", f"layer{name}" if name[0].isdigit() else name) for name in subject.parameters}
-
-    def forward(parameters: Any) -> float:
-        subject.set_parameters({name: parameters[plain[name]] for name in plain})
-        return subject.loss(x, t)
-
-    def gradients(parameters: Any) -> dict[str, Any]:
-        forward(parameters)
-        return {plain[name]: g for name, g in (subject.gradients(x, t) or {}).items()}
-
-    values = {plain[name]: p for name, p in subject.parameters.items()}
-    derivatives = _of_backward("Derivatives", forward, gradients, (values,), seed)
-    return [derivatives, _of_probes(model, x, t, criterion, seed)]
-
-
-def _of_object(thing: Any, x: Any, t: Any, loss: str | None, seed: int) -> list[Outcome]:
-    """A model that somebody wrote by hand: the gradients that it gives, if it gives any, and all probes."""
-    from chainrule import check as checks
-    from chainrule.cli import target as targets
-
-    try:
-        derivatives = _of_backward("Derivatives", thing, None, (x, t), seed)
-    except checks.InputError as error:
-        lines = (("skipped", str(error)),)
-        derivatives = Outcome("Derivatives", True, "not checked", f"Derivatives: not checked\nSkipped: {error}", lines)
-    given = targets.load(loss) if loss and ":" in loss else loss
-    return [derivatives, _of_probes(thing, x, t, given, seed)]
-
-
-def _loss_of_module(name: str | None) -> Any:
-    from chainrule import nn
-    from chainrule.cli import target as targets
-    from chainrule.errors import UnknownNameError
-
-    known = {"cross-entropy": nn.CrossEntropyLoss, "mse": nn.MSELoss, "bce": nn.BCEWithLogitsLoss}
-    if name is None:
-        raise ChainruleError(f"a model needs a loss: --loss {', --loss '.join(known)}, or name a Trainer.")
-    if ":" in name:
-        return targets.load(name)
-    if name not in known:
-        raise UnknownNameError("loss", name, known)
-    return known[name]()
-
-
-def _of_report(title: str, report: Any) -> Outcome:
-    lines = [(f.verdict, str(f)) for f in report.findings]
-    lines += [("checked", sentence) for sentence in report.checked]
-    lines += [("skipped", sentence) for sentence in report.skipped]
-    verdict = f"{report.verdict}: {report.reason}" if report.reason else report.verdict
-    return Outcome(title, bool(report), verdict, f"{title}: {report}", tuple(lines))
-
-
-def _of_probes(thing: Any, x: Any, t: Any, loss: Any, seed: int) -> Outcome:
-    from chainrule.check.probing.run import probes
-
-    report = probes(thing, x, t, loss=loss, seed=seed)
-    lines = tuple((probe.verdict, f"{probe.name}: {probe.sentence}") for probe in report)
-    text = str(report)
-    verdict = text.splitlines()[0].rpartition(": ")[2]
-    return Outcome("Probes", bool(report), verdict, text, (*lines, ("checked", report.recognised)))
-
-
-# ---- how it is said --------------------------------------------------------------------------------------------------
-
-
-def _theirs(run: Callable[[], list[Outcome]]) -> list[Outcome]:
+def _theirs(run: "Callable[[], list[Outcome]]") -> "list[Outcome]":
     """What `run` gives; an exception in the user's own code is said to be one, with their line."""
     from chainrule.check.grading.worker import function_of, line_of, printable, raised
 
@@ -312,19 +132,3 @@ def _theirs(run: Callable[[], list[Outcome]]) -> list[Outcome]:
             raise ChainruleError(f"{error} ({line})") from error
         function = function_of(error).strip("<>")
         raise ChainruleError(f"your {function} {printable(raised(error))}.") from error
-
-
-def _page(title: str, outcomes: Sequence[Outcome]) -> str:
-    """All outcomes as a page that needs nothing else."""
-    return PAGE.format(title=escape(title), sections="\n".join(map(_section, outcomes)))
-
-
-def _section(outcome: Outcome) -> str:
-    kind = "right" if outcome.right else "wrong"
-    rows = "\n".join(f'<dt class="{_colour(what)}">{what}</dt><dd>{escape(text)}</dd>' for what, text in outcome.lines)
-    heading = f'{escape(outcome.title)} <span class="{kind}">{escape(outcome.verdict)}</span>'
-    return f"<section>\n<h2>{heading}</h2>\n<dl>\n{rows}\n</dl>\n</section>"
-
-
-def _colour(what: str) -> str:
-    return {"right": "right", "passed": "right", "checked": "faint", "skipped": "faint"}.get(what, "wrong")
