@@ -1,5 +1,6 @@
 """The grader gives points with reasons, gives nothing away, and outlives whatever a submission does. Real processes."""
 
+import io
 import json
 import os
 import time
@@ -12,6 +13,7 @@ import pytest
 from chainrule.check.grading import rubric as rubrics
 from chainrule.check.grading.grader import grade
 from chainrule.check.grading.isolation import Isolated, Limits, SubmissionError
+from chainrule.check.grading.worker import SIZES, unpack
 
 SOLUTION = """
 import numpy as np
@@ -247,7 +249,8 @@ MISDEEDS = {
     "raise ValueError('not \\x1b[31m yet')": "affine_backward raised ValueError: not [31m yet (submission.py, line 4).",
     "return 'dx', 'dW', 'db'": "affine_backward returned a str; expected arrays of numbers",
     "return lambda: 0": "affine_backward returned a function; expected arrays of numbers",
-    "return np.array([None, 'a'])": "affine_backward returned a array of object; expected",
+    "return np.array([None, 'a'])": "affine_backward returned an array of object; expected",
+    "return np.zeros((1,) * 30), 1, 1": "affine_backward returned an array with 30 axes; expected",
     "l = []; l.append(l); return l": "itself",
     "return affine_backward(dout, cache)": "It calls itself without end",
     "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)": "Its process crashed (SIGSEGV).",
@@ -332,6 +335,26 @@ def test_arrays_and_containers_come_back_as_they_were(tmp_path):
     np.testing.assert_array_equal(back[0]["a"], thing[0]["a"])
     assert back[1] == [1, None, True, 2]
     assert back[2].shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'["array", "<f8", [3], false]',
+        b'["array", "|O8", [1], false]',
+        b'["array", "<f8", [-1], false]',
+        b"[",
+        b"[[1]]",
+    ],
+)
+def test_a_message_that_is_none_is_refused(text):
+    with pytest.raises((ValueError, TypeError)):
+        unpack(io.BytesIO(SIZES.pack(len(text), 8) + text + bytes(8)))
+
+
+def test_an_endless_message_is_refused():
+    with pytest.raises(ValueError, match="the answer has 1024 MB"):
+        unpack(io.BytesIO(SIZES.pack(2**30, 0)))
 
 
 def test_a_folder_that_is_too_large_is_refused(tmp_path):

@@ -30,6 +30,7 @@ from chainrule.check.grading.worker import Other, kind_of, pack, printable, unpa
 from chainrule.errors import ChainruleError
 
 START = 60  # seconds that Python may take to start, which are nobody's fault
+AXES = 8
 FOLDER = 64 * 2**20  # bytes that a submission's folder may have
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -233,7 +234,7 @@ class RemoteFunction:
         result = reply.get("result")
         if kinds := _strange(result):
             raise SubmissionError(
-                f"{self.__name__} returned a {kinds[0]}; expected arrays of numbers, alone or in a tuple, list or dict."
+                f"{self.__name__} returned {kinds[0]}; expected arrays of numbers, alone or in a tuple, list or dict."
             )
         return result
 
@@ -263,9 +264,9 @@ def _copy(folder: Path, to: Path, leave_out: set[Path]) -> None:
 
 
 def _check_sendable(name: str, arguments: Any) -> None:
-    if kinds := [kind for kind in _strange(arguments) if kind not in ("str", "CacheOf")]:
+    if kinds := [kind for kind in _strange(arguments) if kind not in ("a str", "a CacheOf")]:
         raise SubmissionError(
-            f"{name} cannot be given a {kinds[0]}, which cannot be sent to another process; for a cache of the "
+            f"{name} cannot be given {kinds[0]}, which cannot be sent to another process; for a cache of the "
             "submission's own, the task names its `forward`."
         )
 
@@ -277,7 +278,8 @@ def _strange(x: Any) -> list[str]:
     if isinstance(x, dict):
         return [kind for each in x.values() for kind in _strange(each)]
     if isinstance(x, (np.ndarray, np.generic)):
-        return [] if x.dtype.kind in "biufc" else [kind_of(x)]
+        few = x.ndim <= AXES  # a cause is looked for in all sets of axes
+        return [] if few and x.dtype.kind in "biufc" else [kind_of(x) if few else f"an array with {x.ndim} axes"]
     if x is None or isinstance(x, (bool, int, float)):
         return []
     return [x.type if isinstance(x, Other) else kind_of(x)]

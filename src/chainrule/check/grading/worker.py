@@ -26,6 +26,7 @@ from chainrule.check.derivatives.reading import returned_names
 from chainrule.errors import is_ours
 
 SIZES = struct.Struct("<QQ")
+HEAD = 2**25  # bytes of JSON: a million numbers, should somebody return lists of them
 DTYPE = re.compile(r"[<>|=][biufc]\d+")
 
 
@@ -58,7 +59,7 @@ def pack(message: Any) -> bytes:
 def unpack(stream: IO[bytes], most: int = 2**40) -> Any:
     """The next message of a stream; `EOFError` if it has ended, `ValueError` if it is none."""
     head, body = SIZES.unpack(_exactly(stream, SIZES.size))
-    if head + body > most:
+    if head > HEAD or head + body > most:
         raise ValueError(f"the answer has {(head + body) / 2**20:.0f} MB")
     tagged = json.loads(_exactly(stream, head))
     return _untagged(tagged, memoryview(_exactly(stream, body)), [0])
@@ -96,8 +97,8 @@ def _untagged(x: Any, body: memoryview, at: list[int]) -> Any:
     kind, *rest = x
     if kind == "array":
         dtype, shape, single = rest
-        if not DTYPE.fullmatch(dtype):
-            raise ValueError(f"an array of {dtype}")
+        if not DTYPE.fullmatch(dtype) or not all(isinstance(n, int) and n >= 0 for n in shape):
+            raise ValueError(f"an array of {dtype} and the shape {shape}")
         size = np.dtype(dtype).itemsize * math.prod(shape)
         array = np.frombuffer(body[at[0] : at[0] + size], dtype).reshape(shape).copy()
         at[0] += size
@@ -108,13 +109,18 @@ def _untagged(x: Any, body: memoryview, at: list[int]) -> Any:
         return CacheOf(rest[0], tuple(_untagged(each, body, at) for each in rest[1]))
     if kind == "other":
         return Other(rest[0])
+    if kind not in ("tuple", "list"):
+        raise ValueError(f"no such thing as {kind}")
     items = [_untagged(each, body, at) for each in rest[0]]
     return tuple(items) if kind == "tuple" else items
 
 
 def kind_of(x: Any) -> str:
-    """What a thing is called in a sentence."""
-    return f"array of {x.dtype}" if isinstance(x, np.ndarray) else type(x).__name__
+    """What a thing is called in a sentence: "a str", "an array of object"."""
+    if isinstance(x, np.ndarray):
+        return f"an array of {x.dtype.name}"
+    name = type(x).__name__
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
 
 
 # ---- what is said about somebody's exception -------------------------------------------------------------------------
