@@ -26,11 +26,19 @@ def user_line() -> str:
     while frame is not None:
         file = frame.f_code.co_filename
         if not is_ours(file):
-            return f"{os.path.basename(file)}, line {frame.f_lineno}"
+            return f"{_shown(file)}, line {frame.f_lineno}"
         if frame.f_back is None:
             break
         frame = frame.f_back
     return "an unknown line"
+
+
+def _shown(file: str) -> str:
+    """A file as people know it: by its name, and a notebook's cell as `cell 3`."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is not None and (cell := shell.compile.format_code_name(file)) is not None:
+        return str(cell[1]).replace("In[", "cell ").rstrip("]")
+    return os.path.basename(file)
 
 
 class ChainruleError(Exception):

@@ -149,6 +149,10 @@ WRITTEN_OUT = {
     "cross-entropy, rows": (lambda x, t: -(t * np.log(softmax(x))).sum(axis=1).mean(), TARGETS),
     "cross-entropy, all entries": (lambda x, t: -(np.log(softmax(x)) * t).mean(), TARGETS),
     "cross-entropy, one-hot": (lambda x, t: -(cr.onehot(t, 5) * np.log(softmax(x))).sum() / 6, LABELS),
+    "cross-entropy, a one-hot choice": (
+        lambda x, t: -np.log((cr.onehot(t, 5) * softmax(x)).sum(axis=1)).mean(),
+        LABELS,
+    ),
     "cross-entropy, log-sum-exp": (
         lambda x, t: -(t * (x - np.log(np.exp(x).sum(axis=1, keepdims=True)))).sum(),
         TARGETS,

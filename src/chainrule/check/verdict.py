@@ -1,6 +1,7 @@
 """What a check of a derivative ends in: a verdict for each input, the likely cause, and the sentences that say so."""
 
 import html
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -93,7 +94,11 @@ class Finding:
         parts = [self.note] if self.note else []
         if self.yours is not None and self.correct is not None:
             parts.append(f"{self.whose} {number(self.yours)}, correct {number(self.correct)}")
-        if self.ratio is not None and not (self.cause and self.cause.sentence.startswith("ratio ")):
+        if (
+            self.ratio is not None
+            and math.isfinite(self.ratio)
+            and not (self.cause and self.cause.sentence.startswith("ratio "))
+        ):
             parts.append(f"ratio {number(self.ratio)}")
         if self.cause and self.cause.sentence.startswith("ratio "):
             parts.append(self.cause.sentence)
@@ -102,7 +107,7 @@ class Finding:
         return _joined(text, parts) + more
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """The result of a check. It is true if the derivative is right; printed, it says in sentences what was found.
 
@@ -127,6 +132,8 @@ class Report:
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
+
+    __repr__ = __str__
 
     def lines(self) -> list[str]:
         """The report, a sentence for each finding and for what was checked and skipped."""

@@ -65,6 +65,7 @@ def _log(replay: Replay, e: Equation, x: Any) -> Any:
     for op in (Getitem, Sum):  # an element is taken first, the logarithm afterwards
         if (taken := replay.made(x, op)) is not None:
             picked = _pick(replay, taken, Softmax)
+            picked = _chosen(replay, taken) if picked is None else picked
             return None if picked is None else -picked
     if terms := replay.parts(x, Add):
         for one, other in (terms, terms[::-1]):
@@ -198,6 +199,16 @@ def _cross_entropy(replay: Replay, y: Any, t: Any, op: type[Op]) -> Any:
     if made is None or made.attributes["axis"] != len(y.shape) - 1 or t.dtype.kind not in "iu":
         return None
     return CrossEntropy.apply(replay.inputs(made)[0], t)
+
+
+def _chosen(replay: Replay, e: Equation) -> Any:
+    """The cross-entropy of labels, if `e` sums a softmax times their one-hot rows: one element of each row is left."""
+    factors = replay.parts(replay.inputs(e)[0], Multiply) if e.op is Sum else None
+    for rows, y in (factors, factors[::-1]) if factors else ():
+        if (labels := _labels(replay, rows)) is not None and e.attributes["axis"] == (len(y.shape) - 1,):
+            losses = _cross_entropy(replay, y, labels, Softmax)
+            return None if losses is None else losses.reshape(e.output.shape)
+    return None
 
 
 def _is_arange(replay: Replay, x: Any, size: Any) -> bool:

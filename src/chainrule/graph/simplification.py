@@ -362,8 +362,17 @@ def _power(replay: Replay, e: Equation, x: Any, p: Any) -> Any:
 
 def _linear(replay: Replay, e: Equation, x: Any) -> Any:
     """Sums and means: the sign goes outwards."""
-    parts = replay.parts(x, Negative)
-    return -replay.tracer.record(e.op, parts, e.attributes) if parts else None
+    if parts := replay.parts(x, Negative):
+        return -replay.tracer.record(e.op, parts, e.attributes)
+    if e.op is SumTo or e.output.shape != () or e.attributes["keepdims"]:
+        return None
+    if e.op is Mean and x.shape == ():
+        return x
+    inner = replay.made(x, Reshape, Sum) if replay.uses[e.inputs[0]] == 1 else None
+    if inner is None or (inner.op is Sum and e.op is Mean):
+        return None
+    x = replay.inputs(inner)[0]  # all elements are summed, in whatever shape
+    return x.sum() if e.op is Sum else x.mean()
 
 
 def _matmul(replay: Replay, e: Equation, a: Any, b: Any) -> Any:

@@ -96,6 +96,10 @@ class Trainer:
         self.stop = False
         self._seconds = 0.0
 
+    def __repr__(self) -> str:
+        done = f"{self.epoch} epoch{'s' * (self.epoch != 1)} trained"
+        return f"Trainer({self.loss!r}, {self.optimizer!r}, {done}) of\n{self.model!r}"
+
     def fit(
         self,
         train: Dataset,

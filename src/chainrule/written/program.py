@@ -347,6 +347,9 @@ def _wrapped(line: str) -> list[str]:
     keyword_end = re.match(r"\s*(return |[\w, ]+ = )", line)
     if keyword_end and not line.lstrip().startswith("def ") and line[keyword_end.end()] not in "([":
         line = f"{keyword_end.group()}({line[keyword_end.end() :]})"
+    head, loop, tail = line.partition(" for ")
+    if loop and max(len(head), len(indent) + len(loop + tail) + 3) <= WIDTH:
+        return [head, f"{indent}    for {tail}"]
     lines: list[str] = []
     current = ""
     for word in line.strip().split(" "):

@@ -182,7 +182,8 @@ class Hand:
                 f"{name_of(self.backward)} returned {len(values)} arrays for {len(floats)} inputs of floats "
                 f"({', '.join(floats)}); expected one for each, or a dict with their names."
             )
-        return dict(zip(_by_shape(values, {n: leaves[n] for n in floats}), values, strict=True))
+        known = {i: found[name] for i, name in enumerate(names) if name in found} if len(names) == len(values) else {}
+        return dict(zip(_by_shape(values, {n: leaves[n] for n in floats}, known), values, strict=True))
 
 
 def match(keys: Sequence[str], names: Sequence[str]) -> dict[str, str]:
@@ -308,15 +309,19 @@ def _cut(value: Any, leaves: Sequence[Any]) -> list[Any] | None:
     return [part.reshape(np.shape(x)) for part, x in zip(parts, leaves, strict=True)]
 
 
-def _by_shape(values: Sequence[Any], leaves: Mapping[str, Any]) -> tuple[str, ...]:
-    """The inputs, in their order, that these gradients fit best.
+def _by_shape(values: Sequence[Any], leaves: Mapping[str, Any], known: Mapping[int, str]) -> tuple[str, ...]:
+    """The inputs, in their order, that these gradients fit best; `known` has those that the source names.
 
-    Where shapes do not say: of several gradients the later inputs, after the data; of a single one the first.
+    Where shapes do not say: inputs that follow each other; of several gradients the later ones, after the data; of a
+    single one the first.
     """
+    place = {name: i for i, name in enumerate(leaves)}
 
-    def fit(names: tuple[str, ...]) -> int:
+    def fit(names: tuple[str, ...]) -> tuple[int, int, int]:
         pairs = [(np.shape(v), np.shape(leaves[n])) for v, n in zip(values, names, strict=True) if v is not None]
-        return sum(2 * (a == b) + int(np.prod(a) == np.prod(b)) for a, b in pairs)
+        named = sum(names[i] == name for i, name in known.items())
+        shapes = sum(2 * (a == b) + int(np.prod(a) == np.prod(b)) for a, b in pairs)
+        return named, shapes, place[names[0]] - place[names[-1]]
 
     orders = list(itertools.islice(itertools.combinations(leaves, len(values)), 20000))
     return max(orders if len(values) == 1 else reversed(orders), key=fit)

@@ -49,7 +49,7 @@ class Probe:
     sentence: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ProbeReport:
     """All probes of a model, those that were skipped too; false if one failed.
 
@@ -85,6 +85,8 @@ class ProbeReport:
         first = f"{self.name}: {', '.join(f'{n} {verdict}' for verdict, n in counts.items() if n)}"
         lines = [f"  {probe.verdict:<7}  {probe.name}: {probe.sentence}" for probe in self.results]
         return "\n".join([first, *lines, f"  {self.recognised}"])
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         rows = "".join(

@@ -59,7 +59,8 @@ def doubled_batch(e: Experiment) -> str:
     ratio, cosine = _ratio(once, double)
     what = "gradient" if exact else "step"
     expected = declared or by_loss
-    numbers = f"with each of 3 samples twice, the {what} is {ratio:.6g} times as large"
+    grown = f"{ratio:.6g} times as large" if abs(ratio - 1) > 1e-3 else "as large as with each once"
+    numbers = f"with each of 3 samples twice, the {what} is {grown}"
     if cosine < 1 - 1e-6:
         raise SkippedError(f"the {what} of a doubled batch points elsewhere: it is not that of the batch alone.")
     near = {"mean": abs(ratio - 1), "sum": abs(ratio - 2)}

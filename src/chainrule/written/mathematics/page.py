@@ -10,7 +10,7 @@ STYLE = """
 .chainrule-derivation { color-scheme: light dark; font: 16px/1.5 Georgia, "Times New Roman", serif; max-width: 62rem;
   color: light-dark(#1f2937, #e5e7eb); margin: 0;
   background: light-dark(#ffffff, #111827); padding: 1rem; overflow-x: auto; }
-.chainrule-derivation th { padding: 1.6rem 0 .4rem .2rem; text-align: left; }
+.chainrule-derivation table tr th { padding: 1.6rem 0 .4rem .2rem; text-align: left; }
 .chainrule-derivation th::before { content: ""; border-left: 4px solid; padding-right: .6rem; }
 .chainrule-derivation th.forward::before { border-color: light-dark(#2563eb, #60a5fa); }
 .chainrule-derivation th.backward::before { border-color: light-dark(#ea580c, #fb923c); }
