@@ -379,6 +379,7 @@ def test_a_folder_that_is_too_large_is_refused(tmp_path):
         (AFFINE.replace("points = 3", "points = 0"), "expected a number above 0"),
         (AFFINE.replace('"5x4"', '"5y4"'), "input x: not understood"),
         (AFFINE.replace("x = ", "y = "), "the reference takes (x, W, b), the inputs are y, W, b"),
+        (AFFINE.replace('"4x3"', '"3x4"'), "(affine_backward): the reference raised ValueError: matmul"),
         (AFFINE + 'kind = "derivative"\n', "expected one of backward, gradients, forward"),
         (AFFINE + 'gradients = ["V"]\n', "the gradient by 'V' is asked for"),
         (AFFINE + "credit = { factor = 2 }\n", "between 0 and 1"),

@@ -12,6 +12,7 @@ import numpy as np
 
 from chainrule.check.derivatives.reading import is_float
 from chainrule.check.grading.isolation import Limits
+from chainrule.check.grading.worker import raised
 from chainrule.errors import ChainruleError, UnknownNameError
 
 SHAPE = re.compile(r"(?P<shape>\d+(x\d+)*|)(:(?P<dtype>[a-z]+\d*)(<(?P<below>\d+))?)?")
@@ -214,6 +215,10 @@ def _check_reference(reference: Any, inputs: Mapping[str, Any], where: str) -> N
         raise RubricError(
             f"{where}: the reference takes ({names}), the inputs are {', '.join(inputs)}; expected the same names."
         ) from None
+    try:
+        reference(**{name: np.array(x)[()] for name, x in inputs.items()})
+    except Exception as error:
+        raise RubricError(f"{where}: the reference {raised(error)}.") from error
 
 
 def _input(value: Any, where: str, rng: np.random.Generator) -> Any:
