@@ -24,7 +24,7 @@ def nothing(*_: Any) -> Any:
 
 
 def report(name: str, title: str = "a report") -> Report:
-    return Report(name, title, nothing, nothing, nothing)
+    return Report(name, title, nothing, nothing, nothing, nothing)
 
 
 def some_rows(name: str = "r") -> list[Row]:

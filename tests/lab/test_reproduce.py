@@ -44,9 +44,13 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Make:
             images(folder / f"{name}-1", "a figure", {"black": [[0, 0], [0, 0]]})
 
         experiments = [Experiment("e", run, seeds, settings or {})]
-        known[name] = Report(name, "a report", lambda quick: experiments, rows, draw)
+        known[name] = Report(name, "a report", lambda quick: experiments, rows, draw, no_network)
 
     return add
+
+
+def no_network() -> Any:
+    raise AssertionError("to compare needs no network")
 
 
 def interrupted(seed: int) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def figures(results, folder):
     curves(folder / "r-1", "1", "epochs", [Panel("loss", [Curve("training", [r["loss"] for r in results["e"]])])])
 
 if __name__ == "__main__":
-    report = Report("r", "a report", lambda quick: [Experiment("e", train, range(6))], rows, figures)
+    report = Report("r", "a report", lambda quick: [Experiment("e", train, range(6))], rows, figures, None)
     reports.KNOWN, reports.load = ("r",), lambda name: report
     sys.exit(cli.main())
 """
