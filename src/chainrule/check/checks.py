@@ -17,7 +17,7 @@ from chainrule.check.derivatives.reading import Answer, Hand, is_float
 from chainrule.check.derivatives.tape import Tape
 from chainrule.check.derivatives.watching import Glasses
 from chainrule.check.verdict import Cause, Finding, GradientError, Report
-from chainrule.engine import value_and_grad
+from chainrule.engine import Tensor, value_and_grad
 
 
 @np.errstate(all="ignore")  # an overflow is judged by its result
@@ -193,7 +193,8 @@ class _Loss:
 
     def __call__(self, point: Point) -> Any:
         changed = {name: x[()] if np.ndim(x) == 0 else x for name, x in point.items()}
-        return self._total({**self.leaves, **changed})
+        total = self._total({**self.leaves, **changed})
+        return total.value if isinstance(total, Tensor) else total
 
     def at(self, point: Point) -> Any:
         """The same with the inputs as they are, in their own dtype."""

@@ -282,13 +282,17 @@ def not_finite(g: Array) -> str:
 
 
 def fitted(g: Array, shape: tuple[int, ...]) -> Array | None:
-    """A gradient in the shape of its input, if it differs by axes of size 1 that broadcasting adds; else None."""
+    """A gradient in the shape of its input, if it differs by axes of size 1 alone; else None."""
     if g.shape == shape:
         return g
     try:
         together = np.broadcast_shapes(g.shape, shape)
     except ValueError:
-        return None
-    if g.size == int(np.prod(shape)) == int(np.prod(together)):
+        together = ()
+    if g.size == int(np.prod(shape)) == int(np.prod(together)) or _without_ones(g.shape) == _without_ones(shape):
         return g.reshape(shape)
     return None
+
+
+def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(n for n in shape if n != 1)

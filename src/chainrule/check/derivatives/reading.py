@@ -147,6 +147,8 @@ class Hand:
         numbers = isinstance(returned, (list, tuple)) and returned and all(map(_is_number, returned))
         if numbers and any(np.ndim(leaves[name]) for name in floats):
             returned = np.asarray(returned)  # one gradient as a list
+        elif isinstance(returned, (list, tuple)) and not hasattr(returned, "_fields"):
+            returned = [_from_list(part) for part in returned]
         entries = tree.flatten(returned)
         if isinstance(returned, dict) or hasattr(returned, "_fields"):
             keys = [*returned] if isinstance(returned, dict) else list(returned._fields)
@@ -237,6 +239,16 @@ def numeric(x: Any) -> Array | None:
     if array.dtype.kind == "c":
         return np.asarray(array.real)
     return array if array.dtype.kind in "fiub" else None
+
+
+def _from_list(part: Any) -> Any:
+    """A gradient that was made a list by `.tolist()` as an array again."""
+    if not isinstance(part, list):
+        return part
+    flat = part
+    while flat and all(isinstance(inner, list) for inner in flat):
+        flat = [x for inner in flat for x in inner]
+    return np.asarray(part) if flat and all(isinstance(x, (int, float)) for x in flat) else part
 
 
 def _without_loss(returned: Any) -> Any:

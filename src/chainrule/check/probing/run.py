@@ -14,6 +14,7 @@ from chainrule.check.probing import loss as loss_probes
 from chainrule.check.probing import training as training_probes
 from chainrule.check.probing.experiment import Experiment, FailedError, SkippedError
 from chainrule.check.subjects.recognition import as_subject
+from chainrule.errors import ChainruleError
 
 _PROBES: tuple[tuple[str, Callable[[Experiment], str]], ...] = (
     ("same input, same output", evaluation_probes.same_input),
@@ -97,6 +98,11 @@ class ProbeReport:
         return f"<p>{html.escape(self.recognised)}</p><table>{rows}</table>"
 
 
+def _said(error: Exception) -> str:
+    """An error in words: ours are sentences, others need their kind."""
+    return str(error) if isinstance(error, ChainruleError) else f"{type(error).__name__}: {error}"
+
+
 def probes(
     thing: Any,
     x: Any,
@@ -150,4 +156,4 @@ def _outcome(name: str, probe: Callable[[Experiment], str], experiment: Experime
     except SkippedError as error:
         return Probe(name, "skipped", str(error))
     except Exception as error:  # somebody's code, called in a way that it may not be made for
-        return Probe(name, "skipped", f"it could not be tried: {type(error).__name__}: {error}")
+        return Probe(name, "skipped", f"it could not be tried: {_said(error)}")
