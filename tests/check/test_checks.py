@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import chainrule as cr
 from chainrule import check
 from chainrule.lab.defects import DEFECTS
 from chainrule.lab.defects.derivatives import sigmoid, softmax
@@ -309,3 +310,48 @@ def test_a_gradient_that_is_not_a_number():
     lost = check.backward(lambda x: np.log(-(x**2)).sum(), lambda x: 2 / x, x)
     assert lost.verdict == "lost precision"
     assert "there is nothing to compare with" in str(lost)
+
+
+def test_gradients_may_be_lists_and_columns():
+    rng = np.random.default_rng(0)
+    x, w, b = rng.normal(size=(6, 4)), rng.normal(size=4), rng.normal(size=1)
+
+    def loss(x, w, b):
+        return ((x @ w + b) ** 2).sum()
+
+    def lists(x, w, b):
+        d = 2 * (x @ w + b)
+        return np.outer(d, w).tolist(), (x.T @ d).tolist(), [float(d.sum())]
+
+    def columns(x, w, b):
+        d = 2 * (x @ w + b)
+        return np.outer(d, w), (x.T @ d)[:, None], d.sum()
+
+    def rows(x, w, b):
+        d = 2 * (x @ w + b)
+        return np.outer(d, w), x.T @ d, d  # not summed
+
+    for right in (lists, columns):
+        assert check.backward(loss, right, (x, w, b))
+    assert not check.backward(loss, rows, (x, w, b))
+
+
+def test_a_gradient_of_the_wrong_shape_belongs_to_the_input_beside_its_neighbours():
+    rng = np.random.default_rng(0)
+    W, b, x, t = rng.normal(size=(4, 3)), rng.normal(size=3), rng.normal(size=(6, 4)), rng.normal(size=(6, 3))
+
+    def loss(W, b, x, t):
+        return ((x @ W + b - t) ** 2).sum()
+
+    def backward(W, b, x, t):
+        d = 2 * (x @ W + b - t)
+        return x.T @ d, d.sum(axis=1)
+
+    report = check.backward(loss, backward, (W, b, x, t))
+    assert [(f.name, f.verdict) for f in report.findings] == [("W", "right"), ("b", "wrong")]
+    assert report.causes[0].kind == "wrong axis"
+
+
+def test_a_function_may_close_over_a_tensor():
+    W = cr.tensor(np.ones((4, 2)))
+    assert check.gradients(lambda x: ((x @ W) ** 2).sum(), np.ones((3, 4)))
