@@ -13,7 +13,7 @@ from chainrule.lab.reports import ntnu_tdt4265, usc_ee541, vu_a2
 IDS = {
     "vu_a2": [f"3.{i}" for i in range(1, 6)],
     "usc_ee541": [f"4.{i}" for i in range(1, 8)],
-    "ntnu_tdt4265": [f"5.{i}" for i in range(1, 9)],  # 5.9 is the figures
+    "ntnu_tdt4265": [f"5.{i}" for i in range(1, 10)],
 }
 
 
@@ -83,9 +83,44 @@ def test_a_training_that_diverges_is_a_row_and_no_failure(monkeypatch, tmp_path)
 
 def test_the_stopping_rule_waits_for_its_patience():
     falling = [1.0, 0.9, 0.8]
-    assert ntnu_tdt4265.stopping_epoch(falling + [0.85] * 9) == 12
+    assert ntnu_tdt4265.stopping_epoch(falling + [0.85] * 9) is None
     assert ntnu_tdt4265.stopping_epoch(falling + [0.85] * 30) == 3 + ntnu_tdt4265.PATIENCE
-    assert ntnu_tdt4265.stopping_epoch([1 / n for n in range(1, 51)]) == 50
+    assert ntnu_tdt4265.stopping_epoch([1 / n for n in range(1, 51)]) is None
+
+
+def runs_that_stop(*stops):
+    curve = {f"{part} {score}": [0.5] * 50 for part in ("train", "validation") for score in ("loss", "accuracy")}
+    return [curve | {"stop": stop} for stop in stops]
+
+
+def test_5_5_only_runs_that_stopped_count_and_how_many_did_is_said():
+    results = dict.fromkeys(ntnu_tdt4265.NETWORKS, runs_that_stop(None, None))
+    results |= {"64-64": runs_that_stop(15, 17, None), "base": runs_that_stop(30, None)}
+    rows = {row.quantity.split(":")[0]: row for row in ntnu_tdt4265._stops(results, quick=False)}
+    some, none, shown, never = (rows[name] for name in ("64-64", "128 hidden", "base", "32 hidden"))
+    assert (some.verdict, some.ours, some.n) == ("in band", 16, 2)
+    assert "the rule stopped 2 of 3 runs within 50 epochs" in some.why
+    assert (none.verdict, none.ours, none.n) == ("differs", None, 2)
+    assert "the rule stopped 0 of 2 runs" in none.why
+    assert (shown.verdict, shown.ours, shown.n) == ("shown", 30, 1)
+    assert (never.verdict, never.ours, never.n) == ("shown", None, 0)
+
+
+def test_5_6_a_run_that_never_stopped_is_taken_at_its_end_and_that_is_said():
+    run = {"train loss": [float(epoch) for epoch in range(1, 51)]}
+    runs = [run | {"stop": 30}, run | {"stop": None}]
+    row = list(ntnu_tdt4265._figure("base", "train loss", ".0777", runs, quick=False))[1]
+    assert (row.ours, row.n) == (40, 2)
+    assert "the rule stopped 1 of 2 runs" in row.why
+
+
+def test_5_9_every_network_that_stops_has_a_mark_in_its_colour():
+    results = {"base": runs_that_stop(20, 23), "+ init": runs_that_stop(10, None), "64-64": runs_that_stop(None)}
+    marks = ntnu_tdt4265._marks(["base", "+ init", "64-64"], results)
+    assert [(mark.x, mark.label, mark.of) for mark in marks] == [
+        (22, "base: stop (2 of 2)", "base, train"),
+        (10, "+ init: stop (1 of 2)", "+ init, train"),
+    ]
 
 
 def test_a_network_that_the_report_stopped_is_compared_after_that_epoch_too():

@@ -53,6 +53,15 @@ NETWORKS = {
     "ten layers of 64": Network((64,) * 10, True, True, True, (".06465", ".21287", ".98095", ".9477"), "25"),
 }
 LABELS = {"+ momentum": "64 hidden, all tricks"}
+# 5.9: what each figure shows and by which networks, under the end of its file's name.
+FIGURES = {
+    "init": ("init, with and without", ["base", "+ init"]),
+    "improved-sigmoid": ("improved sigmoid, with and without", ["+ init", "+ improved sigmoid"]),
+    "momentum": ("momentum, with and without", ["+ improved sigmoid", "+ momentum"]),
+    "width": ("32, 64 (+ momentum) and 128 hidden units", ["32 hidden", "+ momentum", "128 hidden"]),
+    "64-64": ("64-64", ["+ momentum", "64-64"]),
+    "ten": ("ten layers of 64", ["+ momentum", "ten layers of 64"]),
+}
 SCORES = ("train loss", "validation loss", "train accuracy", "validation accuracy")
 
 # 5.7: the report counts ordinary biases, although its network has the bias trick instead.
@@ -143,14 +152,16 @@ def train(seed: int, network: str, epochs: int) -> Result:
     }
 
 
-def stopping_epoch(losses: Sequence[float]) -> int:
-    """The epoch (from 1) after which the rule stops: the validation loss has not fallen for PATIENCE epochs."""
+def stopping_epoch(losses: Sequence[float]) -> int | None:
+    """The epoch (from 1) after which the rule stops, as the validation loss has not fallen for PATIENCE epochs; None if
+    it does not stop.
+    """
     watch = Watch(rising=False, min_delta=0)
     for epoch, loss in enumerate(losses, 1):
         watch.see(loss)
         if watch.waited == PATIENCE:
             return epoch
-    return len(losses)
+    return None
 
 
 def _load() -> Any:
@@ -202,31 +213,48 @@ def rows(results: Results, quick: bool) -> Iterator[Row]:
     yield judge.exact("5.7", "the width x with x² + 796x + 10 = 50,890", WIDTH, root)
     yield judge.exact("5.7", "its nearest power of two", "64", 2 ** round(math.log2(root)))
     yield from _vanishing(results)
+    why = "loss and accuracy: " + "; ".join(title for title, _ in FIGURES.values())
+    yield judge.shown("5.9", "figures", [len(FIGURES)], why=why)
 
 
 def _figure(name: str, score: str, reported: str, runs: Sequence[Result], quick: bool) -> Iterator[Row]:
-    """A figure after all epochs, where our rule would have stopped, and where the report did."""
+    """A figure after all epochs, where our rule would have stopped (if it would), and where the report did."""
     unit = ACCURACY if "accuracy" in score else LOSS
     epochs = len(runs[0][score])
-    states = {f"{epochs} epochs": [epochs] * len(runs), "stopped by our rule": [run["stop"] for run in runs]}
+    rule = "stopped by our rule"
+    states = {f"{epochs} epochs": [epochs] * len(runs), rule: [run["stop"] or epochs for run in runs]}
     printed = NETWORKS[name].stopped
     if printed and int(printed) <= epochs:
         states[f"{printed} epochs as in the report"] = [int(printed)] * len(runs)
     for state, stops in states.items():
         ours = [run[score][stop - 1] for run, stop in zip(runs, stops, strict=True)]
-        yield judge.band("5.6", f"{name}: {score}, {state}", reported, ours, unit=unit, as_reported=not quick)
+        note = _how_many_stopped(runs) if state == rule else ""
+        yield judge.band(
+            "5.6", f"{name}: {score}, {state}", reported, ours, unit=unit, as_reported=not quick, note=note
+        )
 
 
 def _stops(results: Results, quick: bool) -> Iterator[Row]:
     rule = f"ours: {PATIENCE} epochs without a lower validation loss; the report's rule is not given"
     for name, spec in NETWORKS.items():
-        ours = [float(run["stop"]) for run in results[name]]
+        stops = _stopped(results[name])
         quantity = f"{name}: stopped after epoch"
+        note = f"{_how_many_stopped(results[name])}; {rule}"
         if printed := spec.stopped or spec.rerun:
-            note = f"{rule}; it stopped there in a rerun, elsewhere not" if spec.rerun else rule
+            note += "; it stopped there in a rerun, elsewhere not" if spec.rerun else ""
+            ours: list[float] = [*stops] or [math.inf] * len(results[name])  # never
             yield judge.band("5.5", quantity, printed, ours, as_reported=not quick, note=note)
         else:
-            yield judge.shown("5.5", quantity, ours, why=rule)
+            yield judge.shown("5.5", quantity, stops, why=note)
+
+
+def _stopped(runs: Sequence[Result]) -> list[int]:
+    """After which epoch the rule stopped, of the runs that it stopped."""
+    return [run["stop"] for run in runs if run["stop"]]
+
+
+def _how_many_stopped(runs: Sequence[Result]) -> str:
+    return f"the rule stopped {len(_stopped(runs))} of {len(runs)} runs within {len(runs[0]['train loss'])} epochs"
 
 
 def _vanishing(results: Results) -> Iterator[Row]:
@@ -248,26 +276,13 @@ def _settings(spec: Network) -> str:
 
 def figures(results: Results, folder: Path) -> None:
     """5.9: each trick with and without; 32, 64, 128 units; 64-64; ten layers; 5.8: the gradient's norm by layer."""
-    tricks = ["base", "+ init", "+ improved sigmoid", "+ momentum"]
-    for before, after in pairwise(tricks):
-        stem = after.strip("+ ").replace(" ", "-")
-        _compare(
-            folder / f"ntnu-tdt4265-{stem}", f"5.9: {after.strip('+ ')}, with and without", [before, after], results
-        )
-    wide = ["32 hidden", "+ momentum", "128 hidden"]
-    _compare(folder / "ntnu-tdt4265-width", "5.9: 32, 64 (+ momentum) and 128 hidden units", wide, results)
-    for name in ("64-64", "ten layers of 64"):
-        _compare(folder / f"ntnu-tdt4265-{name.split()[0]}", f"5.9: {name}", ["+ momentum", name], results)
+    for stem, (title, names) in FIGURES.items():
+        _compare(folder / f"ntnu-tdt4265-{stem}", f"5.9: {title}", names, results)
     _gradients(folder, results)
 
 
 def _compare(path: Path, title: str, names: Sequence[str], results: Mapping[str, Sequence[Result]]) -> None:
-    marks = [
-        Mark(
-            round(np.mean([run["stop"] for run in results[names[-1]]])),
-            f"{LABELS.get(names[-1], names[-1])} would stop (mean)",
-        )
-    ]
+    marks = _marks(names, results)
     panels = []
     for quantity, unit in (("loss", f"loss ({LOSS})"), ("accuracy", f"accuracy ({ACCURACY})")):
         lines = [
@@ -276,7 +291,19 @@ def _compare(path: Path, title: str, names: Sequence[str], results: Mapping[str,
             for part in ("train", "validation")
         ]
         panels.append(Panel(unit, lines, marks, log=quantity == "loss"))
-    curves(path, title, "epochs", panels)
+    caption = "Vertical lines are where our rule stops: the mean of the seeds that it stops, so many of all."
+    curves(path, title, "epochs", panels, caption if marks else "")
+
+
+def _marks(names: Sequence[str], results: Mapping[str, Sequence[Result]]) -> list[Mark]:
+    """Where the rule stops each network, in the colour of its curves: the mean of the runs that it stops."""
+    marks = []
+    for name in names:
+        if stops := _stopped(results[name]):
+            label = LABELS.get(name, name)
+            how_many = f"({len(stops)} of {len(results[name])})"
+            marks.append(Mark(round(np.mean(stops)), f"{label}: stop {how_many}", of=f"{label}, train"))
+    return marks
 
 
 def _gradients(folder: Path, results: Results) -> None:
