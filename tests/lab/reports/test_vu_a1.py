@@ -42,7 +42,7 @@ def test_what_no_chance_enters_is_exact(rows: list[Row]) -> None:
 
 
 def test_a_quick_run_judges_no_training(rows: list[Row]) -> None:
-    assert {row.verdict for row in rows if row.id in ("1.6", "1.13")} == {"not judged"}
+    assert {row.verdict for row in rows if row.id in ("1.6", "1.13") and row.reported} == {"not judged"}
 
 
 def test_the_rows_can_tell_a_wrong_derivative(results: Results) -> None:
@@ -68,9 +68,18 @@ def test_1_6_is_explained_only_by_a_defect_that_gives_both_final_figures(
 
     right = [{**results["synthetic"][0], "train": [loss, 0.1], "test": [loss, 0.1]} for loss in (0.428, 0.43)]
     changed = {**results, "synthetic": right, "synthetic, 6.1": runs(train, test)}
-    rows = [row for row in vu_a1_results.rows(changed, False) if row.id == "1.6"]
+    every = [row for row in vu_a1_results.rows(changed, False) if row.id == "1.6"]
+    rows = [row for row in every if row.reported]
     assert {row.verdict for row in rows if "50 epochs" in row.quantity} == {verdict}
     assert {row.verdict for row in rows if "epoch 0" in row.quantity} == {"differs"}
+    assert [(row.verdict, row.ours, row.n) for row in every if "with 6.1" in row.quantity] == [
+        ("shown", pytest.approx(np.mean(losses)), 2) for losses in (train, test)
+    ]
+
+
+def test_1_6_what_6_1_gives_at_the_end_is_a_row_of_its_own(rows: list[Row]) -> None:
+    shown = {row.quantity: row.verdict for row in rows if row.id == "1.6" and "with 6.1" in row.quantity}
+    assert shown == {f"{part} loss, 2 epochs, with 6.1": "shown" for part in ("training", "test")}
 
 
 @pytest.mark.parametrize(

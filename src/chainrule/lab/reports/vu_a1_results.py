@@ -60,6 +60,9 @@ def _synthetic_rows(results: Results, quick: bool) -> Iterator[Row]:
             defects={"6.1": theirs} if explains and when == "50 epochs" else {},
             note=note,
         )
+    for part in ("train", "test"):
+        quantity = f"{SETS.get(part, part)} loss, {len(wrong[0][part])} epochs, with 6.1"
+        yield judge.shown("1.6", quantity, losses(wrong, part, "at the end"), unit=LOSS)
     made = results["made data"][0]
     for part, reported in (("train", "60000"), ("test", "10000")):
         yield judge.exact("1.7", f"{SETS.get(part, part)} points", reported, made[part][0])
