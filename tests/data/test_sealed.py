@@ -1,9 +1,13 @@
 """A sealed test set opens once, when it may, and shows nothing before."""
 
+import copy
+import pickle
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from chainrule.data import Dataset, SealedDataset
+from chainrule.data import Dataset, DataSplits, SealedDataset
 from chainrule.errors import SealedError
 
 
@@ -19,6 +23,24 @@ def test_it_opens_once_and_says_where_it_was_opened(data):
         SealedError, match=r"'mnist test' has been opened already, at test_sealed.py, line \d+: .*[Kk]eep"
     ):
         sealed.open()
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda splits: replace(splits, validation=None)])
+def test_a_copy_has_the_same_seal(copied, data):
+    splits = DataSplits(data, data, SealedDataset(data))
+    others = [copied(splits), copied(splits)]
+    others[0].test.open()
+    for each in (splits, others[1]):
+        with pytest.raises(SealedError, match="opened already"):
+            each.test.open()
+
+
+def test_a_pickle_of_an_opened_or_locked_one_stays_shut(data):
+    opened = SealedDataset(data)
+    opened.open()
+    for sealed, says in ((opened, "opened already"), (SealedDataset(data, "no."), "is sealed: no")):
+        with pytest.raises(SealedError, match=says):
+            pickle.loads(pickle.dumps(sealed)).open()
 
 
 def test_a_locked_one_says_why_and_stays_closed(data):

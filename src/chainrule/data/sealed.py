@@ -7,7 +7,8 @@ from chainrule.errors import SealedError, user_line
 class SealedDataset:
     """A test set whose data cannot be reached before it is opened, and which opens once.
 
-    Its length and its description can always be read.
+    Its length and its description can always be read. A copy is the same seal, so that the set opens once all the same;
+    a pickle keeps whether it was opened, and otherwise is as good as loading the data again.
 
     Parameters
     ----------
@@ -39,6 +40,12 @@ class SealedDataset:
             )
         self.__opened = user_line()
         return self.__dataset
+
+    def __copy__(self) -> "SealedDataset":
+        return self
+
+    def __deepcopy__(self, memo: object) -> "SealedDataset":
+        return self
 
     def __len__(self) -> int:
         return len(self.__dataset)
