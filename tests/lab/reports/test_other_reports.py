@@ -56,23 +56,82 @@ def test_the_first_step_of_a_derivation_would_be_noticed_if_it_were_wrong(monkey
     assert max(usc_ee541.derivation().values()) > 1e-4
 
 
+@pytest.fixture
+def small_study(monkeypatch):
+    """A function that runs the study of 4.6 on a few images in some configurations, and says what it did in order."""
+
+    def load(folder, final):
+        said.append("load, final" if final else "load")
+        mnist = data.load("mnist", split="usc-ee541", final=final)
+        train, validation = mnist.train.subset(slice(1000)), mnist.train.subset(slice(1000, 1500))
+        return SimpleNamespace(train=train, validation=validation, test=mnist.test)
+
+    def train(activation, lr, seed, epochs, train, validation):
+        said.append(f"{activation} on {len(train)}")
+        return original(activation, lr, seed, epochs, train, validation)
+
+    said, original, opening = [], usc_ee541._train, data.SealedDataset.open
+    monkeypatch.setattr(usc_ee541, "_load", load)
+    monkeypatch.setattr(usc_ee541, "_train", train)
+    monkeypatch.setattr(data.SealedDataset, "open", lambda sealed: said.append("open") or opening(sealed))
+
+    def run(*configurations):
+        monkeypatch.setattr(usc_ee541, "REPORTED", dict.fromkeys(configurations, (".1", ".1", ".2", ".2")))
+        return Job("usc-ee541", "study", 0, usc_ee541.study, {"seed": 0, "epochs": 2}).result(), said
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def quick_usc():
+    return {job.experiment: [job.result()] for job in usc_ee541.REPORT.jobs(quick=True) if job.experiment != "study"}
+
+
+def test_4_6_the_test_set_cannot_be_opened_before_the_choice_and_the_last_training(small_study):
+    study, said = small_study(("tanh", 1e-3), ("ReLU", 1e-3))
+    assert said == ["load", "tanh on 1000", "ReLU on 1000", f"{study['chosen'][0]} on 1500", "load, final", "open"]
+    assert all(0 < run["test accuracy"] < 1 for run in study["runs"].values())
+
+
+def test_4_6_the_last_training_is_on_all_images_as_the_file_has_them(tmp_path):
+    final, parts = (data.load("mnist", split="usc-ee541", final=final) for final in (True, False))
+    together = usc_ee541._together(parts.train, parts.validation)
+    assert (len(together), together.classes, together.scale) == (60_000, 10, final.train.scale)
+    np.testing.assert_array_equal(together.inputs, final.train.inputs)
+    np.testing.assert_array_equal(together.targets, final.train.targets)
+
+
 @pytest.mark.filterwarnings("error")
-def test_a_training_that_diverges_is_a_row_and_no_failure(monkeypatch, tmp_path):
-    once = {job.experiment: [job.result()] for job in usc_ee541.REPORT.jobs(quick=True) if job.experiment != "study"}
-    mnist = data.load("mnist", split="usc-ee541", final=True)
-    small = SimpleNamespace(train=mnist.train.subset(slice(50_000, 52_000)), test=mnist.test)
-    monkeypatch.setattr(small.train, "subset", lambda rows: mnist.train.subset(slice(1000)))
-    monkeypatch.setattr(usc_ee541, "_load", lambda folder, final: small)
-    reported = {("tanh", 1e-3): (".1", ".1", ".2", ".2"), ("ReLU", 1e4): (".1", ".1", ".2", ".2")}
-    monkeypatch.setattr(usc_ee541, "REPORTED", reported)
-    study = Job("usc-ee541", "study", 0, usc_ee541.study, {"seed": 0, "epochs": 2}).result()
+def test_4_6_if_all_diverge_none_is_chosen_and_nothing_is_tested(small_study, quick_usc, tmp_path):
+    none, said = small_study(("ReLU", 1e4), ("ReLU", 1e5))
+    assert said[-3:] == ["load", "ReLU on 1000", "ReLU on 1000"]
+    assert none["chosen"] is None
+    rows = {row.quantity: row for row in usc_ee541.rows(quick_usc | {"study": [none]}, quick=False)}
+    assert (rows["test accuracy of the final model"].ours, rows["figures, one a configuration"].ours) == (None, 0)
+    assert "none, as all diverged (1 of 1 seeds)" in rows["test accuracy of the final model"].why
+    assert {row.verdict for row in rows.values() if row.id == "4.4"} == {"differs"}
+    assert usc_ee541.REPORT.figures({"study": [none]}, tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_4_6_how_often_each_configuration_was_chosen_is_said():
+    runs = [{"chosen": ["tanh", 1e-3]}, {"chosen": ["ReLU", 1e-3]}, {"chosen": ["tanh", 1e-3]}]
+    curves = {usc_ee541._name(*each): {"train accuracy": [0.5]} for each in usc_ee541.REPORTED}
+    study = [run | {"final test accuracy": 0.9, "runs": curves} for run in runs]
+    _, row = usc_ee541._protocol({"study": study})
+    assert "tanh, lr 0.001 (2 of 3 seeds), ReLU, lr 0.001 (1 of 3 seeds)" in row.why
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_training_that_diverges_is_a_row_and_no_failure(small_study, quick_usc, tmp_path):
+    study, _ = small_study(("tanh", 1e-3), ("ReLU", 1e4))
     fine = study["runs"]["tanh, lr 0.001"]
     assert fine["diverged"] is None
     assert study["runs"]["ReLU, lr 10000"]["diverged"] == 1
     assert study["chosen"] == ["tanh", 1e-3]
     assert 0 < study["final test accuracy"] < 1
 
-    rows = {row.quantity: row for row in usc_ee541.rows(once | {"study": [study]}, quick=False)}
+    rows = {row.quantity: row for row in usc_ee541.rows(quick_usc | {"study": [study]}, quick=False)}
     usc_ee541.REPORT.figures({"study": [study, study | {"runs": dict.fromkeys(study["runs"], fine)}]}, tmp_path)
     for score in ("validation accuracy", "test loss"):
         row = rows[f"ReLU, lr 10000: {score}"]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -102,34 +103,54 @@ def summed_and_averaged() -> Result:
 def study(seed: int, epochs: int) -> Result:
     """The protocol of 4.6: train all six, choose by validation accuracy, train again on all 60,000, test once.
 
-    A training whose loss is no longer a number ends there; its scores are NaN, and it is not chosen.
+    Until then the data are loaded without `final`, so the test set cannot be opened. A training whose loss is no longer
+    a number ends there; its scores are NaN, and it is not chosen. If all end so, none is, and nothing is tested.
     """
     with tempfile.TemporaryDirectory() as folder:
-        final = _load(Path(folder), final=True)  # in one piece, divided here as in `files`: the pixels are there once
-    train, validation = final.train.subset(slice(50_000)), final.train.subset(slice(50_000, None))
-    trainers = {}
-    result: Result = {"runs": {}}
-    for activation, lr in REPORTED:
-        name = _name(activation, lr)
-        trainers[name] = _train(activation, lr, seed, epochs, train, validation)
-        series, at = trainers[name].history.series, trainers[name].diverged
-        result["runs"][name] = {
-            "train accuracy": series.get("train_accuracy", []),
-            "validation accuracy": series.get("validation_accuracy", []),
-            "validation loss": math.nan if at else series["validation_loss"][-1] / len(validation),
-            "diverged": at,
-        }
-    finished = [each for each in REPORTED if not result["runs"][_name(*each)]["diverged"]]
-    chosen = max(finished, key=lambda each: result["runs"][_name(*each)]["validation accuracy"][-1])
-    last = _train(*chosen, seed, epochs, final.train, None)
-
-    test = final.test.open()  # once, and only now: nothing is chosen by what follows
+        data = _load(Path(folder), final=False)
+        trainers = {_name(*each): _train(*each, seed, epochs, data.train, data.validation) for each in REPORTED}
+        runs = {name: _validated(trainer, len(data.validation)) for name, trainer in trainers.items()}
+        chosen = _choice(runs)
+        result: Result = {"runs": runs, "chosen": chosen, "final test accuracy": math.nan}
+        if chosen is None:
+            return result
+        everything = _together(data.train, data.validation)
+        del data  # the pixels twice are enough
+        last = _train(*chosen, seed, epochs, everything, None)
+        del everything
+        test = _load(Path(folder), final=True).test.open()  # once, and only now: nothing is chosen by what follows
     for name, trainer in trainers.items():
         accuracy, loss = _tested(trainer, test)
-        result["runs"][name] |= {"test accuracy": accuracy, "test loss": loss / len(test)}
-    result["chosen"] = list(chosen)
+        runs[name] |= {"test accuracy": accuracy, "test loss": loss / len(test)}
     result["final test accuracy"] = _tested(last, test)[0]
     return result
+
+
+def _validated(trainer: Any, samples: int) -> Result:
+    """What a training gives before there is a test: its curves, its validation loss a sample, whether it diverged."""
+    series, at = trainer.history.series, trainer.diverged
+    return {
+        "train accuracy": series.get("train_accuracy", []),
+        "validation accuracy": series.get("validation_accuracy", []),
+        "validation loss": math.nan if at else series["validation_loss"][-1] / samples,
+        "test accuracy": math.nan,
+        "test loss": math.nan,
+        "diverged": at,
+    }
+
+
+def _choice(runs: Result) -> tuple[str, float] | None:
+    """Activation and learning rate of the best validation accuracy after the last epoch; None if all diverged."""
+    finished = [each for each in REPORTED if not runs[_name(*each)]["diverged"]]
+    return max(finished, key=lambda each: runs[_name(*each)]["validation accuracy"][-1], default=None)
+
+
+def _together(*parts: Any) -> Any:
+    from chainrule.data import Dataset
+
+    inputs, targets = (np.concatenate([getattr(part, name) for part in parts]) for name in ("inputs", "targets"))
+    first = parts[0]
+    return Dataset(inputs, targets, scale=first.scale, shift=first.shift, classes=first.classes, name="all training")
 
 
 def _tested(trainer: Any, test: Any) -> tuple[float, float]:
@@ -220,9 +241,10 @@ def rows(results: Results, quick: bool) -> Iterator[Row]:
 
 def _protocol(results: Results) -> Iterator[Row]:
     study = results["study"]
-    chosen = sorted({_name(*run["chosen"]) for run in study})
-    why = f"chosen by validation accuracy: {', '.join(chosen)}; trained again on all 60,000; the test set opened once"
-    yield judge.shown("4.5", "figures, one a configuration", [len(REPORTED)])
+    chosen = Counter(_name(*run["chosen"]) if run["chosen"] else "none, as all diverged" for run in study)
+    how_often = ", ".join(f"{name} ({count} of {len(study)} seeds)" for name, count in chosen.most_common())
+    why = f"chosen by validation accuracy: {how_often}; trained again on all 60,000; the test set opened once"
+    yield judge.shown("4.5", "figures, one a configuration", [len(_drawn(results))])
     yield judge.shown(
         "4.6",
         "test accuracy of the final model",
@@ -252,9 +274,8 @@ def _diverged(epochs: Sequence[int | None], ours: Sequence[float]) -> str:
 def figures(results: Results, folder: Path) -> None:
     """Six figures: training and validation accuracy by epoch, with the decays marked."""
     runs = [run["runs"] for run in results["study"]]
-    for activation, lr in REPORTED:
+    for (activation, lr), epochs in _drawn(results).items():
         name = _name(activation, lr)
-        epochs = max(len(run[name]["train accuracy"]) for run in runs)
         marks = [Mark(epoch, "learning rate halved") for epoch in DECAYS if epoch < epochs]
         panel = Panel(
             "accuracy (share right)",
@@ -263,6 +284,13 @@ def figures(results: Results, folder: Path) -> None:
         )
         stem = f"usc-ee541-{activation.lower()}-{lr:g}"
         curves(folder / stem, f"4.5: {name} (on the summed gradient)", "epochs", [panel])
+
+
+def _drawn(results: Results) -> dict[tuple[str, float], int]:
+    """How long the curves of a configuration are; one that diverged in the first epoch at every seed has none."""
+    runs = [run["runs"] for run in results["study"]]
+    lengths = {each: max(len(run[_name(*each)]["train accuracy"]) for run in runs) for each in REPORTED}
+    return {each: length for each, length in lengths.items() if length}
 
 
 _PARTS = {"training": "train", "validation": "validation"}
