@@ -1,7 +1,10 @@
 """Schedules: the learning rates that they give, worked out by hand, and what they refuse."""
 
+import copy
 import dataclasses
 import math
+import pickle
+import sys
 
 import pytest
 
@@ -73,6 +76,28 @@ def test_reduce_on_plateau_stops_at_its_minimum():
     schedule = optim.ReduceOnPlateau(factor=0.1, patience=1, minimum=0.3)
     assert schedule(9, 1.0, [1.0] * 5) == 0.3
     assert schedule(9, 0.2, [1.0] * 5) == 0.2  # which never raises the rate
+
+
+def test_reduce_on_plateau_never_gives_0():
+    for base in (1.0, 1e-3, sys.float_info.min / 4):
+        for factor in (0.5, 1e-200, 5e-324):
+            schedule = optim.ReduceOnPlateau(factor=factor, patience=1)
+            got = [schedule(epoch, base, [1.0] * epoch) for epoch in (2, 3, 400, 2000)]
+            assert all(rate > 0 for rate in got)
+            assert got == sorted(got, reverse=True)
+
+
+def test_a_rate_that_is_too_large_for_a_float_is_infinite():
+    for schedule in (optim.Step(1, factor=1e200), optim.MultiStep([1, 2], factor=1e200), optim.Step(1, factor=10**300)):
+        assert schedule(2, 0.1) < math.inf
+        assert schedule(3, 0.1) == math.inf
+
+
+def test_constant_takes_no_arguments_and_can_be_copied():
+    for give in (lambda: optim.Constant(0.1), lambda: optim.Constant(lr=0.1), lambda: optim.Constant(3, 0.1)):
+        with pytest.raises(ChainruleError, match=r"Constant takes no arguments, since the rate is the optimizer's lr"):
+            give()
+    assert copy.deepcopy(optim.Constant()) == pickle.loads(pickle.dumps(optim.Constant())) == optim.Constant()
 
 
 def test_an_improvement_must_exceed_min_delta():

@@ -103,6 +103,11 @@ def test_reduce_on_plateau_listens_to_the_history():
     assert fit(made, 1).learning_rate[-1] == 0.0625
 
 
+def test_a_long_fit_on_a_plateau_is_not_aborted_by_a_rate_of_0():
+    made = trainer(schedule=optim.ReduceOnPlateau("train_loss", patience=1, factor=1e-200, min_delta=100))
+    assert all(rate > 0 for rate in fit(made, 6).learning_rate)
+
+
 def test_reduce_on_plateau_does_not_count_the_epochs_of_a_fit_without_its_score():
     made = trainer(schedule=optim.ReduceOnPlateau(patience=1, factor=0.5, min_delta=100))
     made.schedule, kept = None, made.schedule
@@ -116,6 +121,11 @@ def test_reduce_on_plateau_does_not_count_the_epochs_of_a_fit_without_its_score(
     [
         (optim.MultiStep([2, 5]), 5, r"MultiStep\(milestones=\(2, 5\)\) goes on to epoch 6, but the last epoch is 5"),
         (optim.Step(3), 3, r"Step\(every=3\) goes on to epoch 4, but the last epoch is 3"),
+        (optim.Step(1, factor=1e200), 5, r"gives the learning rate inf in epoch 3 of 5; expected a positive number"),
+        (optim.Constant, 5, r"Constant takes no arguments.* give one, Constant\(\), and not the class"),
+        (optim.Step, 5, "gives the learning rate Step"),
+        (optim.MultiStep, 5, "milestones is 1; expected a list"),
+        (optim.ReduceOnPlateau, 5, "factor is 0.5|monitor is 1"),
         (optim.Cosine(6), 5, r"Cosine\(epochs=6\) goes on to epoch 6, but the last epoch is 5"),
         (optim.WarmUp(5), 5, r"WarmUp\(epochs=5\) goes on to epoch 6"),
         (optim.Cosine(4), 5, r"gives the learning rate 0\.0 in epoch 5 of 5; expected a positive number"),

@@ -5,6 +5,7 @@ epoch 21 on. The Trainer takes one as `schedule=`; any function of epoch and bas
 """
 
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import Field, dataclass, fields, is_dataclass
 from typing import Any
@@ -45,6 +46,14 @@ class Schedule:
 class Constant(Schedule):
     """The base rate, always."""
 
+    def __new__(cls, *given: object, **named: object) -> "Constant":
+        if given or named:
+            raise ChainruleError(
+                "Constant takes no arguments, since the rate is the optimizer's lr; where a schedule is expected, give "
+                "one, Constant(), and not the class."
+            )
+        return super().__new__(cls)
+
     def __call__(self, epoch: int, lr: float, scores: Sequence[float] = ()) -> float:
         return lr
 
@@ -72,7 +81,7 @@ class Step(Schedule):
         return self.every + 1
 
     def __call__(self, epoch: int, lr: float, scores: Sequence[float] = ()) -> float:
-        return lr * self.factor ** ((epoch - 1) // self.every)
+        return _times(lr, self.factor, (epoch - 1) // self.every)
 
 
 @dataclass(frozen=True, repr=False)
@@ -103,7 +112,15 @@ class MultiStep(Schedule):
         return max(self.milestones, default=0) + 1
 
     def __call__(self, epoch: int, lr: float, scores: Sequence[float] = ()) -> float:
-        return lr * self.factor ** sum(milestone < epoch for milestone in self.milestones)
+        return _times(lr, self.factor, sum(milestone < epoch for milestone in self.milestones))
+
+
+def _times(lr: float, factor: float, times: int) -> float:
+    """lr · factor^times; infinite where that is too large for a float, which a Trainer refuses with the epoch."""
+    try:
+        return lr * float(factor) ** times
+    except OverflowError:
+        return math.inf
 
 
 @dataclass(frozen=True, repr=False)
@@ -196,7 +213,8 @@ class ReduceOnPlateau(Schedule):
     min_delta : float
         A score counts as better if it is so by more than this.
     minimum : float
-        The rate is never reduced below this.
+        The rate is never reduced below this. It is never reduced to 0 either: at the smallest normal float, 2.2e-308,
+        it stays.
     mode : {"min", "max"}, optional
         Whether smaller or larger is better; only needed where the name does not end in loss, error or accuracy.
     """
@@ -221,10 +239,11 @@ class ReduceOnPlateau(Schedule):
 
     def __call__(self, epoch: int, lr: float, scores: Sequence[float] = ()) -> float:
         watch = Watch(rises(str(self), self.monitor, self.mode), self.min_delta)
+        least = min(lr, max(self.minimum, sys.float_info.min))
         for score in scores:
             if math.isnan(score):
                 continue
             watch.see(score)
             if watch.waited == self.patience:
-                lr, watch.waited = max(lr * self.factor, min(lr, self.minimum)), 0
+                lr, watch.waited = max(lr * self.factor, least), 0
         return lr
