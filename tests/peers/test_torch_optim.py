@@ -66,6 +66,9 @@ class Ours:
     def arrays(self):
         return [p.value for p in self.model.parameters()]
 
+    def outputs(self):
+        return self.model.predict(self.x)
+
 
 class Theirs:
     """The same network of PyTorch's, beginning with the same numbers."""
@@ -78,16 +81,22 @@ class Theirs:
         self.x, self.t = torch.tensor(x), torch.tensor(t)
 
     def step(self, clip=None):
-        W1, b1, W2, b2 = self.parameters
         self.optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(torch.tanh(self.x @ W1 + b1) @ W2 + b2, self.t)
+        loss = torch.nn.functional.cross_entropy(self(), self.t)
         loss.backward()
         total = clip(self.parameters) if clip else None
         self.optimizer.step()
         return loss.item(), total
 
+    def __call__(self):
+        W1, b1, W2, b2 = self.parameters
+        return torch.tanh(self.x @ W1 + b1) @ W2 + b2
+
     def arrays(self):
         return [p.detach().numpy() for p in self.parameters]
+
+    def outputs(self):
+        return self().detach().numpy()
 
 
 def agree(ours, theirs):
@@ -192,14 +201,19 @@ def test_reduce_on_plateau(mode, patience, min_delta, minimum):
     schedule = optim.ReduceOnPlateau(
         "score", factor=0.5, patience=patience, min_delta=min_delta, minimum=minimum, mode=mode
     )
-    dummy = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.4)
+    ours = Ours("SGD", {"lr": 0.4})
+    theirs = Theirs("SGD", {"lr": 0.4}, ours)
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
-        dummy, mode, 0.5, patience - 1, threshold=min_delta, threshold_mode="abs", min_lr=minimum, eps=0
+        theirs.optimizer, mode, 0.5, patience - 1, threshold=min_delta, threshold_mode="abs", min_lr=minimum, eps=0
     )
     rng = np.random.default_rng(patience)
-    trend = np.linspace(0, -1 if mode == "min" else 1, 60)
-    scores = [float(s) for s in trend + 0.2 * rng.normal(size=60)]
-    for epoch in range(1, 61):
-        assert schedule(epoch, 0.4, scores[: epoch - 1]) == pytest.approx(dummy.param_groups[0]["lr"], abs=1e-12)
-        dummy.step()
+    trend = np.linspace(0, -1 if mode == "min" else 1, STEPS)
+    scores = [float(s) for s in trend + 0.2 * rng.normal(size=STEPS)]
+    for epoch in range(1, STEPS + 1):
+        rate = schedule(epoch, 0.4, scores[: epoch - 1])
+        assert rate == pytest.approx(theirs.optimizer.param_groups[0]["lr"], abs=1e-12)
+        assert ours.step(lr=rate)[0] == pytest.approx(theirs.step()[0], abs=1e-10)
+        np.testing.assert_allclose(ours.outputs(), theirs.outputs(), rtol=0, atol=1e-10)
         scheduler.step(scores[epoch - 1])
+    assert rate < 0.4 / 8
+    agree(ours, theirs)
