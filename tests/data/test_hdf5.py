@@ -1,6 +1,7 @@
 """HDF5 files come back as they were written; whatever is wrong with one is said in a sentence that names the file."""
 
 import os
+import subprocess
 import sys
 
 import h5py
@@ -87,6 +88,14 @@ def test_other_targets_are_written_as_they_are(targets, tmp_path):
     with h5py.File(tmp_path / "a.h5") as file:
         np.testing.assert_array_equal(file["out"][:], data.targets)
         assert file["out"].dtype == data.targets.dtype
+
+
+@pytest.mark.parametrize("targets", [np.zeros(6, int), np.zeros(6, np.uint8)], ids=["int64", "uint8"])
+def test_a_single_class_comes_back(targets, tmp_path):
+    write_hdf5(tmp_path / "a.h5", Dataset(X, targets, classes=1))
+    back = read_hdf5(tmp_path / "a.h5")
+    assert back.classes == 1
+    np.testing.assert_array_equal(back.targets, targets)
 
 
 def test_the_same_data_give_the_same_bytes_and_a_file_is_replaced(tmp_path):
@@ -209,6 +218,36 @@ def test_keys_that_name_no_array_are_not_called_damage(make):
     fails(path, "there is no 'nowhere/x' in the file", inputs="nowhere/x")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="locks files otherwise")
+@pytest.mark.parametrize("version", ["earliest", "latest"])
+def test_a_file_that_a_program_writes_is_in_use_and_not_damaged(version, make):
+    path = make(xdata=X, ydata=LABELS)
+    program = f"import h5py; file = h5py.File({str(path)!r}, 'a', libver='{version}'); print('open'); input()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-u", "-c", program], text=True, **pipes) as writer:
+        assert writer.stdout.readline() == "open\n"
+        fails(path, "the file is in use: a program has it open to write; close it there, or wait")
+        writer.communicate("\n", timeout=60)
+    assert writer.returncode == 0
+    read_hdf5(path)
+
+
+def test_a_file_whose_writer_did_not_live_to_close_it(make):
+    path = make()
+    program = f"import os, h5py; file = h5py.File({str(path)!r}, 'w', libver='latest'); file.flush(); os._exit(0)"
+    subprocess.run([sys.executable, "-c", program], check=True)
+    fails(path, "open to write, or ended before it closed it", "if it still runs, wait, else get the file again")
+
+
+@pytest.mark.parametrize("given", [None, 3, ["a.h5"]])
+def test_what_is_no_path_is_said(given):
+    kind = "None" if given is None else f"a {type(given).__name__}"
+    with pytest.raises(DataError, match=f"read_hdf5: expected the path of a file, found {kind}"):
+        read_hdf5(given)
+    with pytest.raises(DataError, match=f"write_hdf5: expected the path of a file, found {kind}"):
+        write_hdf5(given, arrays(X, LABELS))
+
+
 @pytest.mark.parametrize("version", ["earliest", "latest"])
 def test_a_byte_that_changed_is_found_or_harmless(version, tmp_path):
     """The latest layout has checksums over what describes the arrays, the earliest has none."""
@@ -253,7 +292,24 @@ def test_two_arrays_need_two_keys(tmp_path):
         write_hdf5(tmp_path / "a.h5", arrays(X, LABELS), "x", "x")
 
 
+@pytest.mark.parametrize("key", [None, 3, b"x", "", "/", "."])
+def test_a_key_that_is_no_name_is_refused_and_nothing_is_written(key, tmp_path):
+    for keys in ((key, "y"), ("x", key)):
+        with pytest.raises(DataError, match=r"a\.h5: the key .* is no name for an array"):
+            write_hdf5(tmp_path / "a.h5", arrays(X, LABELS), *keys)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("given", [(X, LABELS), None, X])
+def test_what_is_no_dataset_is_refused(given, tmp_path):
+    with pytest.raises(DataError, match=r"a\.h5: expected a Dataset to write, such as data\.arrays\(x, y\), found"):
+        write_hdf5(tmp_path / "a.h5", given)
+    assert os.listdir(tmp_path) == []
+
+
 def test_labels_that_are_none_are_not_written(tmp_path):
+    with pytest.raises(DataError, match="targets: 4 of 6 labels are outside the 1 classes"):
+        write_hdf5(tmp_path / "a.h5", Dataset(X, LABELS, classes=1))
     with pytest.raises(DataError, match="one_hot: 2 of 6 labels"):
         write_hdf5(tmp_path / "a.h5", Dataset(X, LABELS, classes=2))
     assert os.listdir(tmp_path) == []

@@ -16,7 +16,7 @@ import numpy as np
 
 from chainrule.data.checked import class_targets, finite_numbers
 from chainrule.data.dataset import Dataset
-from chainrule.data.encoding import labels, one_hot
+from chainrule.data.encoding import check_labels, labels, one_hot
 from chainrule.errors import ChainruleError, DataError
 
 Array = np.ndarray[Any, Any]
@@ -27,6 +27,8 @@ _CHUNK = 3 << 20  # bytes that are compressed together
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError)
 # What HDF5 says where a soft link leads nowhere, or round in a circle.
 _NOWHERE = ("component not found", "doesn't exist", "too many links")
+# What it says where a program has the file open to write, or did not live to close it.
+_IN_USE, _LEFT_OPEN = "unable to lock file", "already open for write"
 
 
 def read_hdf5(
@@ -52,12 +54,12 @@ def read_hdf5(
     Raises
     ------
     DataError
-        If there is no such file or key; if the file is no HDF5 file, truncated or damaged; if an array has the wrong
-        shape or type, is larger than `limit` or lies in another file; if numbers are NaN or infinite.
+        If there is no such file or key; if the file is no HDF5 file, truncated, damaged or being written; if an array
+        has the wrong shape or type, is larger than `limit` or lies in another file; if numbers are NaN or infinite.
     ChainruleError
         If h5py is missing.
     """
-    h5py, path = _h5py(), Path(path)
+    h5py, path = _h5py(), _path(path, "read_hdf5")
     if not path.is_file():  # also keeps us from waiting at a pipe
         what = "this is no regular file" if path.exists() else "there is no such file"
         raise DataError(f"{path}: expected an HDF5 file, but {what}; check the path.")
@@ -80,14 +82,14 @@ def write_hdf5(path: str | os.PathLike[str], dataset: Dataset, inputs: str = "xd
     path : path
     dataset : Dataset
         Its features, scaled as the network sees them, are written as float32, a few rows at a time; classes as one-hot
-        rows of uint8; numbers to be predicted as they are.
+        rows of uint8, a single class as labels; numbers to be predicted as they are.
     inputs, targets : str
         The keys.
 
     Raises
     ------
     DataError
-        If the file cannot be written, or the keys are the same.
+        If the file cannot be written, if this is no Dataset, or if the keys are the same or no names.
     ChainruleError
         If h5py is missing.
 
@@ -95,10 +97,18 @@ def write_hdf5(path: str | os.PathLike[str], dataset: Dataset, inputs: str = "xd
     -----
     Compressed, with a checksum in each piece. The same data give the same bytes.
     """
-    h5py, path = _h5py(), Path(path)
+    h5py, path = _h5py(), _path(path, "write_hdf5")
+    if not isinstance(dataset, Dataset):
+        raise DataError(f"{path}: expected a Dataset to write, such as data.arrays(x, y), found {_kind(dataset)}.")
+    for key in (inputs, targets):
+        if not isinstance(key, str) or key.strip("/.") == "":
+            raise DataError(f"{path}: the key {key!r} is no name for an array; expected text such as 'xdata'.")
     if inputs == targets:
         raise DataError(f"{path}: inputs and targets need two keys, but both are '{inputs}'.")
     classes = dataset.classes if dataset.targets.ndim == 1 else None  # one-hot rows stay what they are
+    if classes == 1:  # a column of ones could be anything
+        check_labels(dataset.targets, classes, f"{path}: targets")
+        classes = None
     temporary = path.parent / f".{path.name}.{os.getpid()}"
     try:
         with h5py.File(temporary, "w") as file:
@@ -213,11 +223,29 @@ def _damage_as_sentence(path: Path) -> Iterator[None]:
         said = str(error)
         if "signature not found" in said:
             what = "expected an HDF5 file, found another format, or an error page in place of the file"
+        elif _IN_USE in said:
+            raise DataError(
+                f"{path}: the file is in use: a program has it open to write; close it there, or wait."
+            ) from None
+        elif _LEFT_OPEN in said:
+            what = "a program has the file open to write, or ended before it closed it: if it still runs, wait, else"
+            raise DataError(f"{path}: {what} {_AGAIN}.") from None
         elif "truncated" in said:
             what = f"the file is truncated: it has {path.stat().st_size:,} bytes, fewer than it says itself"
         else:
             what = f"the file is damaged, HDF5 says '{_reason(error)}'"
         raise DataError(f"{path}: {what}; {_AGAIN}.") from None
+
+
+def _path(given: Any, where: str) -> Path:
+    try:
+        return Path(given)
+    except TypeError:
+        raise DataError(f"{where}: expected the path of a file, found {_kind(given)}.") from None
+
+
+def _kind(given: Any) -> str:
+    return "None" if given is None else f"a {type(given).__name__}"
 
 
 def _reason(error: BaseException) -> str:
