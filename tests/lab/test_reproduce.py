@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -160,10 +162,12 @@ def test_results_are_used_again_and_the_table_says_so(
 
 def test_what_is_left_of_a_run_that_was_killed_while_it_drew_is_removed(make: Make, tmp_path: Path) -> None:
     make()
-    (tmp_path / ".unfinished" / "figures").mkdir(parents=True)
-    (tmp_path / ".unfinished" / "figures" / "r-2.png").touch()
+    for name, age in ((".unfinished-old", 7200), (".unfinished-of-another-run", 0)):
+        (tmp_path / name / "figures").mkdir(parents=True)
+        (tmp_path / name / "figures" / "r-2.png").touch()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
     reproduce(["r"], quick=True, out=tmp_path)
-    assert not (tmp_path / ".unfinished").exists()
+    assert [path.name for path in tmp_path.glob(".unfinished*")] == [".unfinished-of-another-run"]
     assert not (tmp_path / "figures" / "r-2.png").exists()
 
 

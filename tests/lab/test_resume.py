@@ -33,6 +33,7 @@ def rows(results, quick):
     yield Judge("r").band("1", "loss", "0.1", [run["loss"][-1] for run in results["e"]], as_reported=True)
 
 def figures(results, folder):
+    time.sleep(float(os.environ["DRAWING"]))
     curves(folder / "r-1", "1", "epochs", [Panel("loss", [Curve("training", [r["loss"] for r in results["e"]])])])
 
 if __name__ == "__main__":
@@ -42,15 +43,16 @@ if __name__ == "__main__":
 """
 
 
-def start(folder: Path, out: str, workers: int) -> subprocess.Popen[str]:
+def start(folder: Path, out: str, workers: int, drawing: float = 0) -> subprocess.Popen[str]:
     program = folder / "program.py"
-    program.write_text(PROGRAM, encoding="utf-8")
+    if not program.exists():  # a process may be reading it
+        program.write_text(PROGRAM, encoding="utf-8")
     return subprocess.Popen(
         [sys.executable, str(program), "reproduce", "r", "--out", str(folder / out), "--workers", str(workers)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"LOG": str(folder / f"{out}.log"), "PYTHONIOENCODING": "utf-8"},
+        env=os.environ | {"LOG": str(folder / f"{out}.log"), "DRAWING": str(drawing), "PYTHONIOENCODING": "utf-8"},
     )
 
 
@@ -101,3 +103,13 @@ def test_a_run_that_was_stopped_goes_on(
     ran = Counter((tmp_path / "out.log").read_text().split())
     assert set(ran) == set("012345")
     assert sum(ran.values()) <= 6 + workers  # only what was cut off ran twice
+
+
+def test_two_runs_into_the_same_folder_do_not_disturb_each_other(
+    tmp_path: Path, uninterrupted: dict[str, bytes]
+) -> None:
+    with start(tmp_path, "out", 1, drawing=1) as one, start(tmp_path, "out", 1, drawing=1) as two:
+        for process in (one, two):
+            _, errors = process.communicate(timeout=60)
+            assert (process.returncode, errors) == (0, "")
+    assert everything(tmp_path / "out") == uninterrupted

@@ -11,10 +11,10 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, mkdtemp
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -31,7 +31,8 @@ from chainrule.lab.store import Store
 from chainrule.lab.table import count, table
 from chainrule.lab.verdict import Row
 
-KEPT, UNFINISHED, PAGE = ".jobs", ".unfinished", "index.html"
+KEPT, UNFINISHED, PAGE = ".jobs", ".unfinished-", "index.html"
+_SURELY_KILLED = 3600  # seconds; nobody draws for so long
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,7 @@ def _by_experiment(jobs: Sequence[Job], done: dict[Job, Result]) -> Results:
 def _write(folder: Path, outcomes: Sequence[_Outcome], quick: bool) -> int:
     """Draw and write everything beside its place, then move it there; return the number of figures."""
     try:
-        shutil.rmtree(folder / UNFINISHED, ignore_errors=True)  # of a run that was killed
-        with _temporary(folder / UNFINISHED) as unfinished:
+        with _unfinished(folder) as unfinished:
             figures = unfinished / "figures"
             for outcome in outcomes:
                 outcome.report.figures(outcome.results, figures)
@@ -169,8 +169,13 @@ def _write(folder: Path, outcomes: Sequence[_Outcome], quick: bool) -> int:
 
 
 @contextmanager
-def _temporary(path: Path) -> Iterator[Path]:
-    path.mkdir()
+def _unfinished(folder: Path) -> Iterator[Path]:
+    """A folder of our own within, since another run may write to the same place; what killed runs left is removed."""
+    for other in folder.glob(f"{UNFINISHED}*"):
+        with suppress(FileNotFoundError):  # its run is just done
+            if time.time() - other.stat().st_mtime > _SURELY_KILLED:
+                shutil.rmtree(other, ignore_errors=True)
+    path = Path(mkdtemp(prefix=UNFINISHED, dir=folder))
     try:
         yield path
     finally:

@@ -44,7 +44,7 @@ class Store:
     def keep(self, job: Job, result: Result) -> None:
         """Write the result of a job, whole or not at all; `DataError` if that fails."""
         file = self._file(job)
-        unfinished = file.with_suffix(".unfinished")
+        unfinished = file.with_suffix(f".{os.getpid()}.unfinished")  # another run may do the same job
         try:
             self.folder.mkdir(exist_ok=True)
             text = json.dumps({"job": str(job), "key": self._key(job, result), "result": result})
