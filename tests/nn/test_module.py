@@ -106,6 +106,12 @@ def test_a_state_that_does_not_fit_changes_nothing(model, change, kind, says):
         np.testing.assert_array_equal(array, before[name])
 
 
+@pytest.mark.parametrize("state", [None, 3, [np.ones(3)], "model.npz"])
+def test_a_state_that_is_no_mapping_is_refused(model, state):
+    with pytest.raises(ChainruleError, match=r"expected arrays by name, as state_dict\(\) gives them, found"):
+        model.load_state_dict(state)
+
+
 def test_train_and_eval_reach_every_part():
     model = Branches()
     assert model.training

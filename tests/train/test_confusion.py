@@ -67,6 +67,16 @@ def test_what_does_not_fit_is_said_in_a_sentence(outputs, targets, says):
         confusion_matrix(outputs, targets)
 
 
+def test_outputs_that_are_nan_are_taken_for_no_class():
+    some = OUTPUTS.copy()
+    some[1, 2] = np.nan
+    for outputs, said in ((some, "1 of 6"), (np.full((6, 4), np.nan), "6 of 6")):
+        with pytest.raises(DataError, match=f"{said} outputs hold NaN, so they are taken for no class"):
+            confusion_matrix(outputs, LABELS)
+        with pytest.raises(DataError, match=said):
+            per_class_accuracy(outputs, LABELS)
+
+
 def test_as_many_names_as_classes():
     with pytest.raises(DataError, match="3 names were given for 4 classes"):
         confusion_matrix(OUTPUTS, LABELS, ["a", "b", "c"])

@@ -51,6 +51,14 @@ def test_runs_of_different_kinds_have_no_mean():
         over_runs([history([1]), history([1], unit="bits")])
 
 
+@pytest.mark.parametrize(
+    ("given", "says"), [([1], r"\[1\]"), ([history([1]), None], "None"), (None, "None"), (history([1]), "History")]
+)
+def test_what_is_no_list_of_histories_is_said(given, says):
+    with pytest.raises(ChainruleError, match=rf"over_runs: expected a list of histories, .*; found .*{says}"):
+        over_runs(given)
+
+
 @pytest.mark.parametrize("histories", [[], [History("nats")]])
 def test_no_runs_have_no_mean(histories):
     with pytest.raises(ChainruleError, match="expected at least one history"):

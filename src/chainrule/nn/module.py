@@ -85,6 +85,10 @@ class Module:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Assign all arrays by name; nothing is changed unless names and shapes agree."""
+        if not isinstance(state, Mapping):
+            raise ChainruleError(
+                f"load_state_dict: expected arrays by name, as state_dict() gives them, found {type(state).__name__}."
+            )
         own = {name: place[key] for name, place, key in self._places()}
         arrays: dict[str, np.ndarray[Any, Any]] = {}
         for name in state:

@@ -70,7 +70,7 @@ def confusion_matrix(
     Raises
     ------
     DataError
-        If outputs and targets do not fit, or a label is outside the classes.
+        If outputs and targets do not fit, a label is outside the classes, or outputs hold NaN.
     """
     if isinstance(outputs, Module) or isinstance(targets, Dataset):
         if not (isinstance(outputs, Module) and isinstance(targets, Dataset)):
@@ -88,6 +88,11 @@ def confusion_matrix(
     if truth.min() < 0 or truth.max() >= classes:
         raise DataError(
             f"confusion matrix: the labels run from {truth.min()} to {truth.max()}, but there are {classes} outputs."
+        )
+    if scores.dtype.kind == "f" and (unknown := np.isnan(scores).any(axis=-1)).any():
+        raise DataError(
+            f"confusion matrix: {unknown.sum()} of {unknown.size} outputs hold NaN, so they are taken for no class; "
+            "has the training diverged?"
         )
     pairs = truth.astype(np.int64) * classes + scores.argmax(axis=-1)
     return ConfusionMatrix(np.bincount(pairs.reshape(-1), minlength=classes**2).reshape(classes, classes), names)

@@ -110,7 +110,10 @@ def over_runs(histories: Sequence[History]) -> Runs:
     ChainruleError
         If there is no history with scores, or they do not agree in what they recorded.
     """
-    histories = list(histories)
+    histories = list(histories) if isinstance(histories, Iterable) else histories
+    if not isinstance(histories, list) or not all(isinstance(history, History) for history in histories):
+        found = repr(histories)[:200]
+        raise ChainruleError(f"over_runs: expected a list of histories, one a run (trainer.history); found {found}.")
     if not histories or not all(history.epochs for history in histories):
         raise ChainruleError("over_runs: expected at least one history, each with scores; train first.")
     first = histories[0]
