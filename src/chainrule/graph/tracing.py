@@ -192,13 +192,18 @@ class Tracer:
 
     def _drop_numbers(self, living: set[Variable]) -> None:
         """Names without the numbers that told them from names of what is no longer there."""
-        taken = {v.name for v in (*self.inputs, *self.constants, *living)}
+        named = {v.name: v for v in (*self.inputs, *self.constants, *living)}
+        taken = set(named)
         for v in sorted(living, key=lambda v: v.name):
             base, _, number = v.name.rpartition("_")
-            if base and number.isdigit() and base not in taken and not AUTOMATIC.match(v.name):
-                taken.remove(v.name)
-                taken.add(base)
-                v.name = base
+            derivative = named.get(f"d_{v.name}")
+            free = base not in taken and (derivative is None or f"d_{base}" not in taken)
+            if base and number.isdigit() and free and not AUTOMATIC.match(v.name) and not v.name.startswith("d_"):
+                for x, name in ((v, base), (derivative, f"d_{base}")):
+                    if x is not None:
+                        taken.remove(x.name)
+                        taken.add(name)
+                        x.name = name
 
 
 def _lift(tracer: Tracer, x: Any) -> Variable:
@@ -233,6 +238,8 @@ def trace(f: Callable[..., Any], *args: Any, batch: Mapping[str, int] | None = N
     TraceError
         For code that cannot be recorded, with the user's line and what to write instead.
     """
+    if batch is not None and not isinstance(batch, Mapping):
+        raise TraceError(f"batch is {batch!r}; expected which axis of which argument it is, such as {{'x': 0}}.")
     if hasattr(f, "as_function"):  # a Module: its parameters become inputs, and its arguments are batches
         f, parameters = f.as_function()
         inputs = len(args)

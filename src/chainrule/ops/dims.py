@@ -92,7 +92,9 @@ class Later:
         )
 
     __index__ = __int__ = _refuse(
-        "this needs the value of", "write x.shape[0] where only a size is meant, as in reshape"
+        "this needs the value of",
+        "in a reshape it may stand as it is; zeros for every row are np.zeros_like(x[:, :3]) or 0 * x[:, :1] + "
+        "np.zeros(3), and y[np.arange(N), t] is np.take_along_axis(y, t[:, None], 1)",
     )
     __float__ = _refuse("this needs the value of", "keep it an operand: `total / x.shape[0]` is recorded as it stands")
     __bool__ = _refuse("this branches on", _FOR_EVERY_SIZE)

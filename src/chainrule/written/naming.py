@@ -7,7 +7,7 @@ gradient of something that has a line. All else is written where it is used.
 import keyword
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from chainrule.graph.graph import Equation, Graph, Variable
 from chainrule.graph.tracing import AUTOMATIC
@@ -112,12 +112,15 @@ def _by_number(e: Equation) -> bool:
 class Names:
     """The names of the lines: a person's own, else those of the field: a1, h1, y, loss, dW1, d_a1."""
 
-    def __init__(self, lines: Lines, reserved: Iterable[str]) -> None:
+    def __init__(self, lines: Lines, reserved: Iterable[str] = (), arguments: Mapping[Variable, str] = {}) -> None:
         self.lines = lines
         self.of: dict[Variable, str] = {}
         self.taken = {"np", "math", *reserved, *lines.graph.sizes, *keyword.kwlist}
+        for v, name in arguments.items():  # an argument keeps its name; parts of containers may be renamed
+            self.of[v] = self.unique(name)
         for v in lines.graph.inputs:
-            self.of[v] = self.unique(v.name)
+            if v not in self.of:
+                self.of[v] = self.unique(v.name)
         for e in lines.graph.equations:
             if e.output in lines.own:
                 self.of[e.output] = self.unique(self._base(e))
@@ -144,10 +147,13 @@ class Names:
     def _of_gradient(self, v: Variable) -> str:
         source = self.lines.by_name.get(v.name.removeprefix("d_")) if v.name.startswith("d_") else None
         if source is not None and source in self.lines.graph.inputs and v in self.lines.graph.outputs:
-            return f"d{source.name}"
+            return f"d{self.of[source]}"
         if source is None or (source not in self.of and source not in self.lines.made):
             return "g"
-        return f"d_{self.of.get(source) or self._of_the_field(self.lines.made[source])}"
+        if source in self.of:
+            return f"d_{self.of[source]}"
+        name = self._of_the_field(self.lines.made[source])
+        return "g" if name in self.taken else f"d_{name}"  # it must not seem to be that of something else
 
     def _of_the_field(self, e: Equation) -> str:
         products = [part for part in self.lines.tree(e) if part.op in (Matmul, Dot)]

@@ -127,12 +127,17 @@ class _Subject:
         rule = update_of(update)
         if hasattr(f, "optimizer") and hasattr(f, "model"):
             rule = clipped(update_of(f.optimizer) if rule is None else rule, f)
-            f, loss = f.model, f.loss
+            held = {id(p) for p in f.optimizer.parameters}
+            return cls._of_model(f.model, args, f.loss, batch, rule, held)
         if hasattr(f, "as_function"):
             return cls._of_model(f, args, loss, batch, rule)
+        if not callable(f):
+            raise ChainruleError(f"longhand: {f!r:.60} is no function, model or Trainer.")
         if loss is not None:
             raise ChainruleError("longhand: a loss goes with a model; a function returns its loss itself.")
         names = parameter_names(f, len(args))
+        if not isinstance(argnums, (int, list, tuple, range, type(None))):
+            raise ChainruleError(f"longhand: argnums is {argnums!r}; expected the number of an argument, or several.")
         if isinstance(argnums, int):
             argnums = argnums % len(args) if -len(args) <= argnums < 0 else argnums
         elif argnums is not None:
@@ -145,7 +150,9 @@ class _Subject:
         return cls(f, names, args, argnums, batch, rule, layers=False)
 
     @classmethod
-    def _of_model(cls, model: Any, args: Sequence[Any], loss: Any, batch: Any, rule: Any) -> "_Subject":
+    def _of_model(
+        cls, model: Any, args: Sequence[Any], loss: Any, batch: Any, rule: Any, held: set[int] | None = None
+    ) -> "_Subject":
         evaluated = any(not module.training for _, module in model.named_modules())
         pure, parameters = model.as_function(statistics=evaluated)  # in training, the batch has its own statistics
         keys = list(pure.keys)
@@ -166,7 +173,11 @@ class _Subject:
         f.__name__ = "network"
         f.parameter_names = names  # type: ignore[attr-defined]
         values = [np.asarray(x) if not hasattr(x, "shape") else x for x in args]
-        learnt = [i for i, name in enumerate(names) if getattr(parameters.get(name), "requires_grad", False)]
+        learnt = [
+            i
+            for i, name in enumerate(names)
+            if getattr(p := parameters.get(name), "requires_grad", False) and (held is None or id(p) in held)
+        ]
         wrt = None if loss is None else learnt
         batch = dict.fromkeys(data, 0) if batch is None else batch
         return cls(f, names, [*values, *keys, *parameters.values()], wrt, batch, rule, layers=True)
@@ -178,12 +189,13 @@ class _Subject:
         if self.wrt is None:
             return forward
         chosen = [self.wrt] if isinstance(self.wrt, int) else self.wrt
-        wrt = [name for i in chosen for name in self.leaf_names(i)]
-        return simplify(derive(forward, wrt))
+        return simplify(derive(forward, [v.name for i in chosen for v in self.leaves(forward, i)]))
 
-    def leaf_names(self, i: int) -> list[str]:
-        """The names of the graph's inputs that come from argument i."""
-        return [name for name, _ in tree.flatten(self.args[i], self.names[i])]
+    def leaves(self, graph: Graph, i: int) -> Sequence[Variable]:
+        """The graph's inputs that come from argument i."""
+        counts = [len(tree.flatten(arg)) for arg in self.args]
+        start = sum(counts[:i])
+        return graph.inputs[start : start + counts[i]]
 
 
 class _Program:
@@ -199,7 +211,13 @@ class _Program:
                 raise TraceError(
                     f"longhand: the argument '{name}' has a name that the program needs for something else; rename it."
                 )
-        self.names = Names(self.lines, [*reserved, *(a for a in subject.names if a not in self.lines.by_name)])
+        self.plain = {
+            subject.leaves(self.graph, i)[0]: name
+            for i, (name, arg) in enumerate(zip(subject.names, subject.args, strict=True))
+            if not isinstance(arg, (dict, list, tuple))
+        }
+        containers = [name for name in subject.names if name not in self.plain.values()]
+        self.names = Names(self.lines, [*reserved, *containers], self.plain)
         self.body: list[tuple[str, str, str]] = []  # code, shape, note; a heading has its text as code alone
         self.constants = {v: self._constant(v, array) for v, array in self.graph.constants.items()}
 
@@ -229,10 +247,10 @@ class _Program:
     def _prologue(self) -> None:
         """What comes first: the batch size, and the parts of containers."""
         lines = []
-        for name, arg in zip(self.subject.names, self.subject.args, strict=True):
+        for i, (name, arg) in enumerate(zip(self.subject.names, self.subject.args, strict=True)):
             if isinstance(arg, (dict, list, tuple)):
                 parts = _places(arg, name)
-                inner = [self.names.of[self.lines.by_name[leaf]] for leaf, _ in tree.flatten(arg, name)]
+                inner = [self.names.of[v] for v in self.subject.leaves(self.graph, i)]
                 if parts:
                     lines.append((f"{', '.join(inner)} = {', '.join(parts)}", "", ""))
         written = " ".join(code for code, _, _ in self.body)
@@ -275,7 +293,7 @@ class _Program:
             return names[0] if self.graph.single else f"({', '.join(names)}{',' * (len(names) == 1)})"
         value, *gradients = names
         chosen = [subject.wrt] if isinstance(subject.wrt, int) else list(subject.wrt)
-        leaves = [name for i in chosen for name in subject.leaf_names(i)]
+        leaves = [self.names.of[v] for i in chosen for v in subject.leaves(self.graph, i)]
         if subject.update is not None:
             return f"{value}, {self._updated(chosen, leaves, gradients)}"
         rest = iter(gradients)
@@ -339,16 +357,26 @@ def _quoted(key: Any) -> str:
     return f'"{key}"' if isinstance(key, str) and '"' not in text and "\\" not in text else text
 
 
+def _enclosed(text: str) -> bool:
+    """Whether one pair of brackets goes around the whole text."""
+    depth = 0
+    for i, c in enumerate(text):
+        depth += (c in "([{") - (c in ")]}")
+        if depth == 0:
+            return i == len(text) - 1 and i > 0
+    return False
+
+
 def _wrapped(line: str) -> list[str]:
     """A line broken at spaces into lines of at most WIDTH; brackets go around it if there are none."""
     if len(line) <= WIDTH:
         return [line]
     indent = " " * (len(line) - len(line.lstrip()))
     keyword_end = re.match(r"\s*(return |[\w, ]+ = )", line)
-    if keyword_end and not line.lstrip().startswith("def ") and line[keyword_end.end()] not in "([":
+    if keyword_end and not line.lstrip().startswith("def ") and not _enclosed(line[keyword_end.end() :]):
         line = f"{keyword_end.group()}({line[keyword_end.end() :]})"
     head, loop, tail = line.partition(" for ")
-    if loop and max(len(head), len(indent) + len(loop + tail) + 3) <= WIDTH:
+    if loop and head.count("[") == head.count("]") + 1 and max(len(head), len(indent) + len(loop + tail) + 3) <= WIDTH:
         return [head, f"{indent}    for {tail}"]
     lines: list[str] = []
     current = ""
