@@ -32,6 +32,7 @@ class Replay:
             self.symbols[v] = tracer.constant(array)
             tracer.rename(self.symbols[v].variable, v.name)
         tracer.sizes = {name: (self.symbols[v].variable, axis) for name, (v, axis) in graph.sizes.items()}
+        tracer.names.update(e.output.name for e in graph.equations)  # kept for what stands for the same value
         self.uses = Counter(x for e in graph.equations for x in e.inputs if isinstance(x, Variable))
         self._made: dict[Variable, Equation] = {}
 
@@ -77,12 +78,10 @@ class Replay:
     def _keep_name(self, e: Equation, y: Variable, new: bool) -> None:
         """Give what stands for a value the value's name, unless it has one that says more."""
         made = self._made.get(y)
-        if (new and y is self.tracer.equations[-1].output) or (
-            made is not None
-            and bool(made.rule) == bool(e.rule)
-            and AUTOMATIC.match(y.name)
-            and not AUTOMATIC.match(e.output.name)
-        ):
+        last = new and y is self.tracer.equations[-1].output
+        unnamed = made is not None and bool(made.rule) == bool(e.rule) and AUTOMATIC.match(y.name)
+        if last or (unnamed and not AUTOMATIC.match(e.output.name)):
+            self.tracer.names.discard(e.output.name)
             self.tracer.rename(y, e.output.name)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from chainrule.graph.graph import Equation, Graph, Variable
 from chainrule.graph.tracing import AUTOMATIC
+from chainrule.ops import dims
 from chainrule.ops.activation import Relu, Sigmoid, Softplus, Tanh
 from chainrule.ops.arithmetic import Add, Divide, Exp, Log, Maximum, Multiply, Negative, Power, Sqrt, Subtract, Where
 from chainrule.ops.families import Comparison, Structural
@@ -148,10 +149,12 @@ class Names:
         source = self.lines.by_name.get(v.name.removeprefix("d_")) if v.name.startswith("d_") else None
         if source is not None and source in self.lines.graph.inputs and v in self.lines.graph.outputs:
             return f"d{self.of[source]}"
-        if source is None or (source not in self.of and source not in self.lines.made):
+        if source is None or not dims.same_shape(source.shape, v.shape):
             return "g"
         if source in self.of:
             return f"d_{self.of[source]}"
+        if source not in self.lines.made:
+            return "g"
         name = self._of_the_field(self.lines.made[source])
         return "g" if name in self.taken else f"d_{name}"  # it must not seem to be that of something else
 
