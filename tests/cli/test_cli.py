@@ -153,3 +153,23 @@ def test_importing_the_library_leaves_the_command_line_out():
 
 def test_data_errors_are_ours():
     assert failure.sentence(DataError("no")) == ("Error: no", failure.FAILED)
+
+
+def test_longhand_of_a_file_of_ones_own(tmp_path):
+    (tmp_path / "net.py").write_text(
+        "import chainrule as cr\nfrom chainrule import nn\n"
+        "model = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))\n"
+        "def loss(W, x):\n    return ((x @ W) ** 2).sum()\n",
+        encoding="utf-8",
+    )
+    done = run("longhand", str(tmp_path / "net.py") + ":loss", "--input", "W=4x3", "--input", "x=5x4", "--batch", "x")
+    assert done.returncode == 0, done.stderr
+    assert "dW = x.T @ d_a" in done.stdout
+    model = str(tmp_path / "net.py") + ":model"
+    sizes = "--input", "x=5x4:float32", "--input", "t=5:int<2"
+    done = run("longhand", model, *sizes, "--loss", "cross-entropy", "--update", "adam")
+    assert done.returncode == 0, done.stderr
+    assert "# update: Adam" in done.stdout
+    done = run("longhand", model, *sizes)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "give the loss too" in done.stderr

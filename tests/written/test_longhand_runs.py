@@ -3,6 +3,7 @@ other than the traced one, is the same twice, and leaves its arguments as they w
 """
 
 import copy
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -250,6 +251,13 @@ def test_no_line_ends_in_a_space():
     model, loss, args = model_and_data("normalised")
     texts += [cr.longhand(model, *args, loss=loss, update=update) for update in UPDATES]
     assert [line for text in texts for line in text.splitlines() if line != line.rstrip()] == []
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_gradient_is_called_after_what_it_is_the_gradient_of(name):
+    shapes = dict(re.findall(r"^    (\w+) = .*# (\([^)]*\))", text_of(name), re.M))
+    named = {d: v for d, v in ((d, d.removeprefix("d_")) for d in shapes if d.startswith("d_")) if v in shapes}
+    assert {d: shapes[d] for d in named} == {d: shapes[v] for d, v in named.items()}
 
 
 def test_a_program_needs_numpy_alone():

@@ -163,6 +163,10 @@ LONG = RANDOM.normal(size=100)
         (lambda: cr.longhand(lambda x: x.sum(), X, argnums=1), ChainruleError, "argnums names argument 1"),
         (lambda: cr.longhand(lambda x: x.sum(), X, loss=nn.CrossEntropyLoss()), ChainruleError, "goes with a model"),
         (lambda: cr.longhand(network(), X, loss=nn.CrossEntropyLoss()), ChainruleError, "the targets as the last one"),
+        (lambda: cr.longhand(network(), X, T), ChainruleError, "give the loss too"),
+        (lambda: cr.longhand(lambda W: W.sum(), X, argnums="W"), ChainruleError, "expected the number of an argument"),
+        (lambda: cr.longhand(3, X), ChainruleError, "no function, model or Trainer"),
+        (lambda: cr.longhand(lambda x: x.sum(), X, batch="x"), TraceError, "which axis of which argument"),
         (lambda: cr.longhand(lambda x: x * 2, X), ChainruleError, "of one number"),
     ],
 )
@@ -179,6 +183,39 @@ def test_the_line_of_the_person_is_named():
 
     with pytest.raises(TraceError, match=r"^test_program\.py, line \d+: "):
         cr.longhand(f, LONG)
+
+
+def test_parts_with_one_name_are_told_apart():
+    def f(x, p, W):
+        return ((x @ p["enc"]["W"] @ p["dec"]["W"]) ** 2).sum() + W.sum()
+
+    p = {"enc": {"W": RANDOM.normal(size=(4, 3))}, "dec": {"W": RANDOM.normal(size=(3, 2))}}
+    namespace = {}
+    exec(cr.longhand(f, X, p, np.ones(2), argnums=(1, 2)), namespace)
+    _, (found, dW) = namespace["f"](X, p, np.ones(2))
+    expected = cr.grad(f, argnums=1)(X, p, np.ones(2))
+    for part in ("enc", "dec"):
+        np.testing.assert_allclose(found[part]["W"], expected[part]["W"], rtol=1e-12)
+    assert dW.shape == (2,)
+
+
+def test_only_what_the_optimiser_holds_is_updated():
+    model = network(nn.Tanh())
+    trainer = cr.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(list(model.parameters())[2:], lr=0.1))
+    text = cr.longhand(trainer, X, T)
+    assert "return loss, (W2, b2), None" in text
+    assert "dW1" not in text
+
+
+def test_a_long_line_is_broken_where_python_allows_it():
+    model = network(nn.ReLU())
+    loss = nn.CrossEntropyLoss(class_weights=[1.0, 2.0, 3.0], label_smoothing=0.1)
+    text = cr.longhand(cr.Trainer(model, loss, optim.SGD(model.parameters(), lr=0.1)), X, T)
+    namespace = {}
+    exec(text, namespace)
+    value, *_ = namespace["step"](X, T, *(p.numpy() for p in model.parameters()))
+    np.testing.assert_allclose(value, loss(model(X), T).numpy(), rtol=1e-12)
+    assert max(map(len, text.splitlines())) <= 100
 
 
 def test_an_optimiser_that_has_no_lines_says_so():

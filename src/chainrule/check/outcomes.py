@@ -94,7 +94,7 @@ def _has_parameters(thing: Any) -> bool:
 
 def _of_network(thing: Any, x: Any, t: Any, loss: Any, seed: int) -> list[Outcome]:
     """A Trainer, or a Module with a loss: its derivatives in float64 and in evaluation mode, and all probes."""
-    model, criterion = (thing.model, thing.loss) if isinstance(thing, Trainer) else (thing, _loss_of_module(loss))
+    model, criterion = (thing.model, thing.loss) if isinstance(thing, Trainer) else (thing, loss_of_module(loss))
     wide_model = _in_float64(model)
     with evaluating(wide_model):
         f, parameters = wide_model.as_function()
@@ -146,7 +146,8 @@ def _of_object(thing: Any, x: Any, t: Any, loss: Any, seed: int) -> list[Outcome
     return [derivatives, _of_probes(thing, x, t, loss, seed)]
 
 
-def _loss_of_module(loss: Any) -> Any:
+def loss_of_module(loss: Any) -> Any:
+    """A loss by its name, or as it is given; a sentence if there is none."""
     if loss is None:
         raise ChainruleError(f"a model needs a loss: --loss {', --loss '.join(LOSSES)}, or name a Trainer.")
     if not isinstance(loss, str):

@@ -23,7 +23,9 @@ def check(
     ],
     inputs: Annotated[
         list[str] | None,
-        typer.Option("--input", metavar="NAME=SHAPE", help="An argument's shape, as x=50x784:float64 or t=50:int<10."),
+        typer.Option(
+            "--input", metavar="NAME=SHAPE", help="An argument's shape, as x=50x784:float64 or 't=50:int<10'."
+        ),
     ] = None,
     backward: Annotated[
         str | None, typer.Option(metavar="FUNCTION", help="A derivative of TARGET that was written by hand.")

@@ -13,7 +13,7 @@ import numpy as np
 
 from chainrule.errors import ChainruleError, UnknownNameError
 
-HOW = "write NAME=SHAPE, NAME=SHAPE:DTYPE or, for labels, NAME=SHAPE:int<CLASSES, such as --input x=50x784:float32"
+HOW = "write --input NAME=SHAPE, NAME=SHAPE:DTYPE (x=50x784:float32) or, for labels below 10, 't=50:int<10' in quotes"
 
 
 def load(target: str) -> Any:
@@ -73,7 +73,7 @@ def arguments(f: Any, inputs: Sequence[str], seed: int = 0, module: Any = None) 
     module : module, optional
         Where `example_inputs()` is looked for; by default the one that `f` says it comes from.
     """
-    given = _given(inputs, np.random.default_rng(seed))
+    given = arrays(inputs, np.random.default_rng(seed))
     module = module or sys.modules.get(getattr(f, "__module__", "") or "")
     if not given and (made := examples(module)) is not None:
         if not isinstance(made, dict):
@@ -91,8 +91,13 @@ def arguments(f: Any, inputs: Sequence[str], seed: int = 0, module: Any = None) 
     return tuple(given[name] for name in inspect.signature(f).parameters if name in given)
 
 
-def _given(inputs: Sequence[str], rng: np.random.Generator) -> dict[str, Any]:
-    """Random arrays for `NAME=SHAPE`."""
+def is_model(f: Any) -> bool:
+    """Whether it is a Module or a Trainer, whose arguments have no names of their own."""
+    return hasattr(f, "as_function") or (hasattr(f, "model") and hasattr(f, "optimizer"))
+
+
+def arrays(inputs: Sequence[str], rng: np.random.Generator) -> dict[str, Any]:
+    """Random arrays for `NAME=SHAPE`, in the order in which they are given."""
     from chainrule.check.grading.rubric import random_array
 
     given = {}

@@ -2,6 +2,7 @@
 would have written by hand, backward pass and all. The program runs, with NumPy alone.
 """
 
+import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -159,6 +160,13 @@ class _Subject:
         if len(args) < (1 if loss is None else 2):
             raise ChainruleError("longhand: a model needs example inputs, and with a loss the targets as the last one.")
         inputs = args if loss is None else args[:-1]
+        try:
+            inspect.signature(model.forward).bind(*inputs)
+        except TypeError as error:
+            hint = "" if loss is not None else "; if the last one is the targets, give the loss too"
+            raise ChainruleError(
+                f"longhand: {type(model).__name__} cannot be called with {len(inputs)} inputs ({error}){hint}."
+            ) from None
         data = ["x"] if len(inputs) == 1 else [f"x{i + 1}" for i in range(len(inputs))]
         data = [*data, *([] if loss is None else ["t"])]
         names = [*data, *(["key"] if keys else []), *parameters]
