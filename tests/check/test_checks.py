@@ -1,5 +1,7 @@
 """The checks of derivatives: hand-written code in the shapes in which people have it, right and wrong."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -355,3 +357,57 @@ def test_a_gradient_of_the_wrong_shape_belongs_to_the_input_beside_its_neighbour
 def test_a_function_may_close_over_a_tensor():
     W = cr.tensor(np.ones((4, 2)))
     assert check.gradients(lambda x: ((x @ W) ** 2).sum(), np.ones((3, 4)))
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (np.arange(4), r"x is int64; pass arrays of floats: x\.astype\(float\)"),
+        (np.ones(3, bool), "x is bool; pass arrays of floats: x"),
+        (3, "x is int64"),
+        (np.ones(3) * 1j, "x is complex128; pass arrays of floats\\."),
+        (np.ones((0, 3)), "x is empty"),
+        ("x", "x is a str"),
+    ],
+)
+def test_where_there_is_no_derivative_nothing_is_called_right(x, said):
+    for run in (check.backward, check.assert_backward):
+        with pytest.raises(check.InputError, match=said):
+            run(lambda x: (x**2).sum(), lambda x: -5 * x, x)
+    with pytest.raises(check.InputError, match=said):
+        check.gradients(lambda x: (x**2).sum(), x)
+
+
+@pytest.mark.parametrize("returned", ["dW", {"W": "dW"}, (None, np.ones(3))])
+def test_if_no_gradient_comes_back_nothing_is_called_right(returned):
+    inputs = {"W": np.ones(3), "k": np.arange(3)}
+    with pytest.raises(check.InputError, match="returned no gradient that could be compared"):
+        check.backward(lambda W, k: (W * k).sum(), lambda W, k: returned, inputs)
+
+
+def test_what_is_no_array_of_numbers_is_said():
+    report = check.backward(lambda x, w: (x * w).sum(), lambda x, w: (w, "dw"), (np.ones(3), np.ones(3)))
+    assert [f.name for f in report.findings] == ["x"]
+    assert "a str was returned for w, which is no array of numbers." in report.checked
+
+
+def test_arguments_that_are_none_of_the_kind():
+    f, x = np.sum, np.ones(3)
+    for argnums in (4, -2, (0, 1)):
+        with pytest.raises(check.InputError, match="but one argument was given, and they are counted from 0"):
+            check.gradients(f, x, argnums=argnums)
+    for argnums in ("x", 1.5):
+        with pytest.raises(check.InputError, match="expected the number of an argument"):
+            check.gradients(f, x, argnums=argnums)
+    assert check.gradients(f, x, argnums=-1)
+    assert check.gradients(f, x, argnums=np.int64(0))
+    for functions, said in (((f, 3), "backward is 3"), ((3, f), "forward is 3"), ((f, None), "backward is None")):
+        with pytest.raises(check.InputError, match=f"{said}; expected a function"):
+            check.backward(*functions, x)
+    with pytest.raises(check.InputError, match="f is 3; expected a function"):
+        check.gradients(3, x)
+
+
+def test_a_builtin_that_takes_no_arrays():
+    with pytest.raises(check.InputError, match="sqrt cannot be called with x as they are"):
+        check.gradients(math.sqrt, np.ones(3))

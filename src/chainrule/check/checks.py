@@ -1,7 +1,8 @@
 """The checks of derivatives: `gradients` for the library's own, `backward` for hand-written ones."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -73,8 +74,11 @@ def backward(
     if is_model(forward) and backward is None:
         return of_model(forward, loss, inputs, optimizer, lr, step=step, tolerance=tolerance, seed=seed)
     forward, backward = methods_of(forward, backward, inputs)
+    _called("forward", forward)
+    _called("backward", backward)
     kind, of_hand = (MethodQuestion, MethodHand) if has_parameters(forward) else (Question, Hand)
     question = kind(forward, inputs)
+    _floats(question, [*question.leaves])
     result = question.ask(question.copies(question.leaves))
     _, cache = split(result)
     chosen: Report | None = None
@@ -140,14 +144,10 @@ def gradients(
     GradientError
         If the verdict is not "right"; it holds the report.
     """
+    _called("f", f)
     question = Question(f, args)
-    picked = range(len(args)) if argnums is None else [argnums] if isinstance(argnums, int) else argnums
-    of_picked = [list(question.of_argument.values())[i] for i in picked]
-    names = [name for group in of_picked for name in group if is_float(question.leaves[name])]
-    if not names:
-        raise InputError(
-            f"{name_of(f)} was given no array of floats to take a derivative by; convert with .astype(float)."
-        )
+    groups = list(question.of_argument.values())
+    names = _floats(question, [name for i in _picked(argnums, len(groups)) for name in groups[i]])
     result = question.ask(question.copies(question.leaves))
     loss = _Loss(question, Binding({"": ("gradient", 0)}), result, seed)
     if (report := loss.differs()) is None:
@@ -168,6 +168,46 @@ def gradients(
     if not report:
         raise GradientError(report)
     return report
+
+
+def _called(what: str, f: Any) -> None:
+    if not callable(f):
+        raise InputError(f"{what} is {f!r}; expected a function.")
+
+
+def _picked(argnums: Any, count: int) -> list[int]:
+    """The places of the arguments that a derivative is taken by."""
+    if argnums is None:
+        return list(range(count))
+    try:
+        found = [index(i) for i in (argnums if isinstance(argnums, Iterable) else [argnums])]
+    except TypeError:
+        raise InputError(f"argnums is {argnums!r}; expected the number of an argument, or several.") from None
+    if any(not -count <= i < count for i in found):
+        given = f"{count} arguments were given" if count != 1 else "one argument was given"
+        raise InputError(f"argnums is {argnums!r}, but {given}, and they are counted from 0.")
+    return list(dict.fromkeys(i % count for i in found))
+
+
+def _floats(question: Question, names: Sequence[str]) -> list[str]:
+    """Those of the inputs that a derivative can be taken by; there must be one."""
+    leaves = {name: question.leaves[name] for name in names}
+    floats = [name for name, x in leaves.items() if is_float(x) and np.size(x)]
+    if floats:
+        return floats
+    kinds = {name: _kind(x) for name, x in leaves.items()}
+    found = ", ".join(f"{name} is {kind}" for name, kind in kinds.items()) or "there is no array"
+    whole = [name for name, kind in kinds.items() if kind.startswith(("int", "uint", "bool"))]
+    how = f": {whole[0]}.astype(float)" if whole else ""
+    raise InputError(
+        f"{name_of(question.forward)} was given nothing to take a derivative by: {found}; pass arrays of floats{how}."
+    )
+
+
+def _kind(x: Any) -> str:
+    if isinstance(x, (np.ndarray, np.generic, int, float, complex)):
+        return np.asarray(x).dtype.name if np.size(x) else "empty"
+    return f"a {type(x).__name__}"
 
 
 def _wrong_rules(loss: "_Loss", point: Mapping[str, Array]) -> list[str]:
@@ -245,6 +285,9 @@ class _Check:
         if report is not None:
             return report
         answer, second = (self.hand.answer(self.question.leaves, self.loss.cotangents) for _ in range(2))
+        if not any(np.size(g) for g in answer.gradients.values()):
+            nothing = f"{name_of(self.hand.backward)} returned no gradient that could be compared."
+            raise InputError(" ".join([nothing, *dict.fromkeys(answer.notes)]))
         repeated = self._repeated(answer, second)
         if isinstance(repeated, Report):
             return repeated

@@ -100,7 +100,13 @@ class Question:
 
     def ask(self, arguments: dict[str, Any]) -> Any:
         """What `forward` returns."""
-        return self.forward(**arguments) if self.by_keyword else self.forward(*arguments.values())
+        try:
+            return self.forward(**arguments) if self.by_keyword else self.forward(*arguments.values())
+        except (TypeError, ValueError) as error:
+            if not inspect.isbuiltin(self.forward):
+                raise
+            names = ", ".join(self.arguments)
+            raise InputError(f"{name_of(self.forward)} cannot be called with {names} as they are: {error}.") from error
 
     def seen(self, through: Any, arguments: dict[str, Any]) -> Any:
         """What `forward` returns if its functions are copied by `through.function`."""

@@ -49,6 +49,8 @@ def of_model(thing: Any, loss: Any, inputs: Any, optimizer: Any, lr: float | Non
     form = "its gradients are those that it gives itself"
     if gradients is None:
         gradients, form = _from_update(subject, x, t), f"its gradients are the change by one step over {subject.lr}"
+    if not any(g.size for g in gradients.values()):
+        raise InputError(f"{subject.name} has no parameter for which a gradient comes back.")
     reference = as_subject(_in_double(thing), loss)
     point = {name: np.asarray(reference.parameters[name], float) for name in gradients}
     single = any(reference.parameters[name].dtype.itemsize < 8 for name in point)

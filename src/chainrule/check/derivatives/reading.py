@@ -166,6 +166,11 @@ class Hand:
             values = [value for _, value in entries]
             gradients, notes = self._in_order(values, leaves, floats), []
         arrays = {name: numeric(value) for name, value in gradients.items() if value is not None}
+        notes += [
+            f"a {type(gradients[name]).__name__} was returned for {name}, which is no array of numbers."
+            for name, value in arrays.items()
+            if value is None
+        ]
         return {name: value for name, value in arrays.items() if value is not None}, notes
 
     def _in_order(self, values: list[Any], leaves: dict[str, Any], floats: list[str]) -> dict[str, Any]:
