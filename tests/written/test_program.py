@@ -218,6 +218,24 @@ def test_a_long_line_is_broken_where_python_allows_it():
     assert max(map(len, text.splitlines())) <= 100
 
 
+def test_what_the_program_leaves_alone_is_said():
+    model = nn.Sequential(nn.Linear(4, 5, dtype=float), nn.BatchNorm1d(5, dtype=float), nn.Linear(5, 3, dtype=float))
+    assert "# running_mean2, running_var2: left as they are" in cr.longhand(model, X, T, loss=nn.CrossEntropyLoss())
+
+
+def test_an_update_takes_no_name_of_the_function():
+    def f(p, m, v):
+        return ((p @ m - v) ** 2).sum()
+
+    args = np.ones((3, 2)), np.ones(2), np.ones(3)
+    namespace = {}
+    exec(cr.longhand(f, *args, update="adam"), namespace)
+    _, new, _ = namespace["f"](*args) if "f" in namespace else namespace["step"](*args)
+    assert new.shape == (3, 2)
+    with pytest.raises(TraceError, match="rename it"):
+        cr.longhand(f, *args, argnums=1, update="adam")
+
+
 def test_an_optimiser_that_has_no_lines_says_so():
     model = network()
     trainer = cr.Trainer(model, nn.CrossEntropyLoss(), optim.Adam(model.parameters(), amsgrad=True))

@@ -54,7 +54,7 @@ def longhand(
         criterion = None if loss is None else loss_of_module(loss)
         text = write(f, *targets.arrays(inputs or [], np.random.default_rng(0)).values(), loss=criterion, **options)
     else:
-        which = {"argnums": targets.numbers(argnums), "batch": dict.fromkeys(batch or [], 0)}
+        which: dict[str, Any] = {"argnums": targets.numbers(argnums), "batch": dict.fromkeys(batch or [], 0)}
         text = write(f, *targets.arguments(f, inputs or []), **which, **options)
     if out is None:
         print(text, end="")

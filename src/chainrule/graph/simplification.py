@@ -240,11 +240,22 @@ def _add(replay: Replay, e: Equation, a: Any, b: Any) -> Any:
     for x, other in ((a, b), (b, a)):
         if _all_are(replay, x, 0):
             return _whole(e, other)
-    if parts := replay.parts(b, Negative):
-        return a - parts[0]
-    if parts := replay.parts(a, Negative):
-        return b - parts[0]
+    for x, other in ((b, a), (a, b)):
+        if parts := replay.parts(x, Negative):
+            return other - parts[0]
+        if isinstance(other, Symbol) and (less := _negative_number(replay, x)) is not None:
+            return other - less
     return 2 * a if isinstance(a, Symbol) and isinstance(b, Symbol) and a.variable is b.variable else None
+
+
+def _negative_number(replay: Replay, x: Any) -> Any:
+    """-x, if `x` is a negative number, or one divided by a count."""
+    if isinstance(x, (int, float)):
+        return -x if x < 0 else None
+    part = _share_of_one(replay, x)
+    if part is None or part[0] >= 0:
+        return None
+    return replay.tracer.constant(np.asarray(-part[0], x.dtype)) / part[1]
 
 
 def _subtract(replay: Replay, e: Equation, a: Any, b: Any) -> Any:

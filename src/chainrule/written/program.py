@@ -118,6 +118,7 @@ class _Subject:
     ) -> None:
         self.f, self.names, self.args, self.wrt, self.batch = f, list(names), list(args), wrt, batch
         self.update, self.layers = update, layers
+        self.untouched: list[str] = []  # what a model's training changes besides, and the program does not
         name = getattr(f, "__name__", "f")
         self.title = "step" if update or layers else name if name.isidentifier() else "f"
         if layers and wrt is None:
@@ -188,7 +189,10 @@ class _Subject:
         ]
         wrt = None if loss is None else learnt
         batch = dict.fromkeys(data, 0) if batch is None else batch
-        return cls(f, names, [*values, *keys, *parameters.values()], wrt, batch, rule, layers=True)
+        subject = cls(f, names, [*values, *keys, *parameters.values()], wrt, batch, rule, layers=True)
+        if loss is not None and not evaluated:
+            subject.untouched = [name for name in model.as_function(statistics=True)[1] if name not in parameters]
+        return subject
 
     def graph(self) -> Graph:
         """The forward pass and its derivative, simplified."""
@@ -196,8 +200,12 @@ class _Subject:
         forward = simplify(recognize(simplify(trace(self.f, *self.args, batch=self.batch))))
         if self.wrt is None:
             return forward
-        chosen = [self.wrt] if isinstance(self.wrt, int) else self.wrt
-        return simplify(derive(forward, [v.name for i in chosen for v in self.leaves(forward, i)]))
+        return simplify(derive(forward, [v.name for i in self.chosen for v in self.leaves(forward, i)]))
+
+    @property
+    def chosen(self) -> list[int]:
+        """The arguments by which is derived."""
+        return [self.wrt] if isinstance(self.wrt, int) else list(self.wrt or ())
 
     def leaves(self, graph: Graph, i: int) -> Sequence[Variable]:
         """The graph's inputs that come from argument i."""
@@ -213,12 +221,8 @@ class _Program:
         self.subject = subject
         self.graph, hints = expand(graph)
         self.lines = Lines(self.graph, hints, subject.layers)
-        reserved = subject.update.names if subject.update else []
-        for name in subject.names:
-            if name in (*reserved, "np", "math"):
-                raise TraceError(
-                    f"longhand: the argument '{name}' has a name that the program needs for something else; rename it."
-                )
+        reserved = subject.update.given if subject.update else []
+        self._refuse(subject.names, (*reserved, "np", "math"))
         self.plain = {
             subject.leaves(self.graph, i)[0]: name
             for i, (name, arg) in enumerate(zip(subject.names, subject.args, strict=True))
@@ -226,8 +230,19 @@ class _Program:
         }
         containers = [name for name in subject.names if name not in self.plain.values()]
         self.names = Names(self.lines, [*reserved, *containers], self.plain)
+        if subject.update is not None:
+            learnt = [self.names.of[v] for i in subject.chosen for v in subject.leaves(self.graph, i)]
+            self._refuse(learnt, subject.update.assigned)
         self.body: list[tuple[str, str, str]] = []  # code, shape, note; a heading has its text as code alone
         self.constants = {v: self._constant(v, array) for v, array in self.graph.constants.items()}
+
+    @staticmethod
+    def _refuse(names: Sequence[str], taken: Sequence[str]) -> None:
+        for name in names:
+            if name in taken:
+                raise TraceError(
+                    f"longhand: the argument '{name}' has a name that the program needs for something else; rename it."
+                )
 
     def text(self) -> str:
         section = ""
@@ -239,6 +254,8 @@ class _Program:
                 self.body.append((f"# {now}", "", ""))
             section = now
             self._write(e)
+        if self.subject.untouched:
+            self.body.append((f"# {', '.join(self.subject.untouched)}: left as they are", "", ""))
         returned = self._returned()
         self._prologue()
         lines = [*self._laid_out(), *_wrapped(f"    return {returned}")]
@@ -300,7 +317,7 @@ class _Program:
         if subject.wrt is None:
             return names[0] if self.graph.single else f"({', '.join(names)}{',' * (len(names) == 1)})"
         value, *gradients = names
-        chosen = [subject.wrt] if isinstance(subject.wrt, int) else list(subject.wrt)
+        chosen = subject.chosen
         leaves = [self.names.of[v] for i in chosen for v in subject.leaves(self.graph, i)]
         if subject.update is not None:
             return f"{value}, {self._updated(chosen, leaves, gradients)}"

@@ -38,9 +38,14 @@ class Update:
         return [*state, *(f"{name}={value!r}" for name, value in self.numbers.items())]
 
     @property
-    def names(self) -> list[str]:
-        """All names that the lines use."""
-        return [*self.numbers, *self.memory, "state", "parameters", "gradients", "k", "p", "d", "norm"]
+    def given(self) -> list[str]:
+        """The names of the further arguments, which nothing before the update may take."""
+        return [*self.numbers, *(["state"] if self.memory else [])]
+
+    @property
+    def assigned(self) -> list[str]:
+        """What the lines assign: no parameter may be called so."""
+        return [*self.memory, "parameters", "gradients", "k", "c1", "c2", "norm"]
 
     @property
     def state(self) -> str:
