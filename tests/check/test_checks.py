@@ -411,3 +411,64 @@ def test_arguments_that_are_none_of_the_kind():
 def test_a_builtin_that_takes_no_arrays():
     with pytest.raises(check.InputError, match="sqrt cannot be called with x as they are"):
         check.gradients(math.sqrt, np.ones(3))
+
+
+def svm_loss(W, X, y, reg):
+    """The loss and its gradient in one, as in Stanford's CS231n; scipy.optimize calls it jac=True."""
+    rows = np.arange(len(y))
+    scores = X @ W
+    margins = np.maximum(0, scores - scores[rows, y][:, None] + 1)
+    margins[rows, y] = 0
+    d = (margins > 0) * 1.0
+    d[rows, y] = -d.sum(axis=1)
+    return margins.sum() / len(y) + reg * np.sum(W * W), X.T @ d / len(y) + 2 * reg * W
+
+
+def svm_inputs():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(5, 3)), rng.normal(size=(7, 5)), rng.integers(0, 3, 7), 0.1
+
+
+@pytest.mark.parametrize(
+    "hand",
+    [
+        svm_loss,
+        lambda W, X, y, reg: [*svm_loss(W, X, y, reg)],
+        lambda W, X, y, reg: svm_loss(W, X, y, reg)[::-1],
+        lambda W, X, y, reg: (np.reshape(svm_loss(W, X, y, reg)[0], (1, 1)), svm_loss(W, X, y, reg)[1]),
+    ],
+)
+def test_the_loss_beside_one_gradient(hand):
+    for forward in (svm_loss, lambda W, X, y, reg: svm_loss(W, X, y, reg)[0]):
+        report = check.backward(forward, hand, svm_inputs())
+        assert report, str(report)
+        assert [f.name for f in report.findings] == ["W"]
+        assert not check.backward(forward, lambda W, X, y, reg: (hand(W, X, y, reg)[0], W), svm_inputs())
+
+
+def test_the_loss_beside_gradients_in_another_order():
+    def hand(W, X, y, reg):
+        loss, dW = svm_loss(W, X, y, reg)
+        dreg = (W * W).sum()
+        return loss, dreg, dW
+
+    report = check.backward(svm_loss, hand, svm_inputs())
+    assert report
+    assert {f.name for f in report.findings} == {"W", "reg"}
+
+
+def test_the_loss_beside_the_derivative_of_a_number():
+    assert check.backward(lambda x: (x**2, 2 * x), lambda x: (x**2, 2 * x), 2.0)
+    assert not check.backward(lambda x: x**2, lambda x: (x**2, 3 * x), 2.0)
+
+
+def test_a_derivative_that_is_as_large_as_the_loss_is_none():
+    inputs = {"w": np.ones(3), "b": 0.2}
+    hand = lambda w, b: (2 * w * np.exp(b), (w**2).sum() * np.exp(b))  # noqa: E731
+    report = check.backward(lambda w, b: (w**2).sum() * np.exp(b), hand, inputs)
+    assert report
+    assert [f.name for f in report.findings] == ["w", "b"]
+    listed = check.backward(
+        lambda w, b: (w**2).sum() * np.exp(b), lambda w, b: (hand(w, b)[0].tolist(), float(hand(w, b)[1])), inputs
+    )
+    assert [f.name for f in listed.findings if f.verdict == "right"] == ["w", "b"]

@@ -88,3 +88,20 @@ def test_a_layer_returns_the_gradient_of_its_input_and_keeps_the_others():
     report = check.backward(layer.forward, layer.backward, data()[0])
     assert report
     assert {f.name for f in report.findings} == {"x", "W", "b"}
+
+
+class Regression:
+    """An object with a single parameter, whose loss returns its gradient too."""
+
+    def __init__(self):
+        self.W = np.random.default_rng(0).normal(size=(4, 3))
+
+    def loss(self, X, y):
+        d = X @ self.W - y
+        return (d**2).sum(), 2 * X.T @ d
+
+
+def test_the_loss_beside_the_one_gradient_of_an_object():
+    report = check.backward(Regression(), None, data())
+    assert report, str(report)
+    assert [f.name for f in report.findings] == ["W"]

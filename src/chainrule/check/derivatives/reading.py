@@ -23,6 +23,7 @@ PREFIXES = (
     "dE_d", "nabla_", "partial_", "gradient_", "d_loss_d_",
 )  # fmt: skip
 SUFFIXES = ("_grad", "_g", "_gradient", "grad", "_d", ".grad", "_bar", "_delta")
+LOSS = re.compile(r"((total|data|mean|avg|batch)_?)?(loss|cost|error|objective)|nll|mse|J|L|E")
 UPDATE = re.compile(r"(^|_)(step|update|train|sgd|descent|descend|learn|optimi[sz]e)", re.I)
 
 
@@ -60,6 +61,7 @@ class Hand:
         self, question: Question, backward: Callable[..., Any], binding: Binding, rate: float | None = None
     ) -> None:
         self.question, self.backward, self.binding = question, backward, binding
+        self.names: list[str] = []
         self.rate = rate if rate is not None else _default_rate(question, backward)
 
     def answer(self, leaves: Mapping[str, Any], cotangents: Sequence[Any]) -> Answer:
@@ -78,7 +80,7 @@ class Hand:
         returned = _call(self.backward, given)
         after = question.after(arguments)
         moved = _changed(before, after)
-        answer = self._read(returned, before, after, moved, outputs)
+        answer = self._read(self._without_loss(returned, before, outputs), before, after, moved, outputs)
         if moved and not answer.update:
             notes += _changes("backward", moved)
         answer.notes = notes + answer.notes
@@ -107,7 +109,6 @@ class Hand:
         self, returned: Any, before: dict[str, Any], after: dict[str, Any], moved: list[str], outputs: Any
     ) -> Answer:
         """The answer in what was returned, or in what was changed."""
-        returned = _without_loss(returned)
         takes_rate = "rate" in self.binding.kinds
         if moved and (returned is None or _is_number(returned)):
             return self._from_change({name: (before[name], after[name]) for name in moved}, "changed in place")
@@ -121,7 +122,7 @@ class Hand:
         if update and _new_parameters(found, before):
             return self._from_change({name: (before[name], new) for name, new in found.items()}, "returned")
         kind = "dict" if isinstance(returned, dict) else type(returned).__name__
-        many = isinstance(returned, (dict, tuple, list))
+        many = isinstance(returned, (dict, tuple, list)) and (len(returned) > 1 or len(found) > 1)
         form = f"returns a {kind} of gradients" if many else "returns one gradient"
         return Answer(found, form, notes=unread)
 
@@ -140,6 +141,22 @@ class Hand:
             lost[name] = float(digits * np.linalg.norm(old) / (rate or 1.0))
         form = f"is an update step whose new parameters are {how}"
         return Answer(gradients, form, rate=rate, update=True, lost=lost)
+
+    def _without_loss(self, returned: Any, leaves: Mapping[str, Any], outputs: Sequence[Any]) -> Any:
+        """The gradients of `return loss, gradients`, of `return dW, loss` and so on.
+
+        Keeps the names in the return statement of what is left.
+        """
+        self.names = returned_names(self.backward, len(returned) if _is_sequence(returned) else 1)
+        if not _is_sequence(returned):
+            return returned
+        floats = {name: leaf for name, leaf in leaves.items() if is_float(leaf)}
+        i = _place_of_loss(returned, self.names, floats, outputs)
+        if i is None:
+            return returned
+        rest = [part for k, part in enumerate(returned) if k != i]
+        self.names = [name for k, name in enumerate(self.names) if k != i]
+        return rest[0] if len(rest) == 1 else type(returned)(rest)
 
     def _matched(self, returned: Any, leaves: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """What was returned by the inputs' names, and sentences about what belongs to none."""
@@ -174,14 +191,12 @@ class Hand:
         return {name: value for name, value in arrays.items() if value is not None}, notes
 
     def _in_order(self, values: list[Any], leaves: dict[str, Any], floats: list[str]) -> dict[str, Any]:
-        names = returned_names(self.backward, len(values))
+        names = self.names if len(self.names) == len(values) else returned_names(self.backward, len(values))
         found = match(names, floats)
         if len(found) == len(values):
             return {found[name]: value for name, value in zip(names, values, strict=True)}
         if len(values) == len(leaves):
             return {n: v for n, v in zip(leaves, values, strict=True) if n in floats}
-        if len(values) == len(floats) + 1 and np.ndim(values[0]) == 0 and np.ndim(leaves[floats[0]]):
-            values = values[1:]  # the loss stands in front
         if len(values) == 1 and (parts := _cut(values[0], [leaves[n] for n in floats])) is not None:
             values = parts
         if len(values) > len(floats):
@@ -256,15 +271,42 @@ def _from_list(part: Any) -> Any:
     return np.asarray(part) if flat and all(isinstance(x, (int, float)) for x in flat) else part
 
 
-def _without_loss(returned: Any) -> Any:
-    """The gradients of `return loss, gradients`."""
-    if isinstance(returned, (tuple, list)) and len(returned) == 2 and not hasattr(returned, "_fields"):
-        first, second = returned
-        if isinstance(second, (dict, tuple, list)) and _is_number(first):
-            return second
-        if isinstance(first, (dict, tuple, list)) and _is_number(second):
-            return first
-    return returned
+def _is_sequence(returned: Any) -> bool:
+    return isinstance(returned, (tuple, list)) and not hasattr(returned, "_fields")
+
+
+def _place_of_loss(
+    parts: Sequence[Any], names: Sequence[str], floats: Mapping[str, Any], outputs: Sequence[Any]
+) -> int | None:
+    """Which of the things that were returned is the loss: the first, the last, or None."""
+    if len(parts) < 2 or (all(map(_is_number, parts)) and any(np.shape(x) == (len(parts),) for x in floats.values())):
+        return None
+    shapes = [np.shape(x) for x in floats.values()]
+    fit = len(parts) == len(shapes) and all(_shape(g) == shape for g, shape in zip(parts, shapes, strict=True))
+    if len(parts) == 2 and not fit and any(isinstance(part, (dict, tuple, list)) for part in parts):
+        return next((i for i, part in enumerate(parts) if _is_number(part)), None)
+    for i in (0, len(parts) - 1):
+        value = numeric(parts[i]) if isinstance(parts[i], (int, float, np.generic, np.ndarray)) else None
+        if value is None or value.size != 1 or match([names[i]], [*floats]):
+            continue
+        surplus = len(parts) == len(shapes) + 1 and value.ndim == 0 and shapes[min(i, len(shapes) - 1)]
+        if LOSS.fullmatch(names[i]) or (not fit and (surplus or _is_value(value, outputs))):
+            return i
+    return None
+
+
+def _is_value(value: Array, outputs: Sequence[Any]) -> bool:
+    """Whether a number is what `forward` returned; at 0 a gradient may well be the same."""
+    if len(outputs) != 1 or np.size(outputs[0]) != 1:
+        return False
+    y = np.asarray(outputs[0], float).item()
+    return y != 0 and abs(float(value.item()) - y) <= 1e-5 * abs(y)
+
+
+def _shape(x: Any) -> tuple[int, ...] | None:
+    """The shape of an array; None if it is none, such as a list of arrays of several shapes."""
+    array = numeric(x)
+    return None if array is None else array.shape
 
 
 def _is_number(x: Any) -> bool:
