@@ -16,8 +16,8 @@ from chainrule.graph.simplification import simplify
 from chainrule.ops.activation import Tanh
 from chainrule.ops.op import OPS
 from chainrule.written.mathematics.derivation import Derivation, derivation, html, latex
-from chainrule.written.mathematics.evaluation import Evaluation
-from chainrule.written.mathematics.formula import Symbol
+from chainrule.written.mathematics.evaluation import Evaluation, UnlikeError
+from chainrule.written.mathematics.formula import Symbol, add, divide, multiply
 from chainrule.written.mathematics.latex import write
 from chainrule.written.mathematics.steps import step
 from chainrule.written.program import longhand
@@ -283,6 +283,34 @@ def test_every_function_of_the_corpus_reads_as_mathematics(name):
     text.encode("ascii")  # what every LaTeX takes
     ElementTree.fromstring(page.split(">", 1)[1].replace("&#160;", " "))
     assert r"\frac{\partial " in text
+
+
+@pytest.mark.parametrize(
+    ("f", "shapes", "expected"),
+    [
+        (lambda x, r, G: ((x - r) * G).sum(), [(5, 3), (5, 1), (5, 3)], r"x_{ij} - r_{i}"),
+        (lambda x, r: (r * np.exp(x)).sum(), [(5, 3), (3,)], r"\delta_{e, ij} = r_{j}"),
+        (lambda x, r: (r * np.tanh(x)).sum(), [(5, 3), (3,)], r"\frac{\partial L}{\partial r} = \sum_{i} h_{i}"),
+        (lambda x, r, s: (r * x * s).sum(), [(5, 3), (3,), (5, 3)], r"\sum_{i} s_{i} \odot x_{i}"),
+        (lambda x: x.sum(), [(5, 3)], r"\frac{\partial L}{\partial x_{ij}} = 1"),
+        (lambda x, W, b: np.tanh(x @ W + b).sum(), [(5, 3), (3, 2), (2,)], r"x\, W + b"),  # as everyone writes it
+    ],
+)
+def test_what_is_broadcast_is_written_with_indices(f, shapes, expected):
+    assert any(expected in line for line in lines(f, *shapes))
+
+
+def test_matrices_of_different_shapes_are_not_added_or_multiplied_by_elements():
+    values = {"x": np.ones((5, 3)), "r": np.ones(3), "c": np.ones((5, 1)), "k": np.array(2.0), "W": np.ones((3, 2))}
+    x, r, c, k, W = (Symbol(name, name) for name in values)
+    b = Symbol("b", "b")
+    evaluation = Evaluation({**values, "b": np.ones(2)}, {})
+    for wrong in (add(x, r), add(x, c), multiply(x, r, "elements"), multiply(k, r, "elements"), divide(x, c)):
+        with pytest.raises(UnlikeError):
+            evaluation(wrong)
+    for right in (add(x, k), multiply(k, x, "numbers"), add(multiply(x, W, "matrix"), b)):
+        evaluation(right)
+    assert not evaluation.fits(x, r)
 
 
 @pytest.mark.parametrize("name", sorted(OPS))

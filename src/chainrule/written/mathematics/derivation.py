@@ -83,11 +83,14 @@ class Derivation:
     def _line(self, e: Equation) -> Line:
         symbols = {v: s for v, s in self.symbols.items() if v not in self.notation.lines.made or v in self.own}
         formulas = Formulas(self.notation.lines.made, symbols, self.notation.units())
-        try:
-            left, right = formulas.of(e)
-            same = self.trial.same(left, right, formulas.sizes)
-        except NeedsIndicesError:
-            same = False
+        same = False
+        for by_elements in (False, True):
+            if not same:
+                try:
+                    left, right = formulas.of(e, by_elements)
+                    same = self.trial.same(left, right, formulas.sizes)
+                except NeedsIndicesError:
+                    same = False
         if not same:
             if parts := self.notation.lines.inlined(e):
                 raise _TooMuchError(parts)

@@ -48,8 +48,16 @@ RELATIONS: Mapping[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
+class UnlikeError(ValueError):
+    """Matrices of different shapes are added, or multiplied by elements."""
+
+
 class Evaluation:
-    """Computes formulas. A value has one axis for each running index of the line, then those of the matrix itself."""
+    """Computes formulas. A value has one axis for each running index of the line, then those of the matrix itself.
+
+    As on paper, what is added or multiplied by elements has one shape, or is a number; only to a matrix product may a
+    row be added, as in `x W + b`. That NumPy would broadcast the rest does not make it mathematics.
+    """
 
     def __init__(self, values: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
         self.values, self.sizes, self.letters = values, sizes, list(sizes)
@@ -83,10 +91,11 @@ class Evaluation:
         """What is computed from parts that are broadcast against each other."""
         match f:
             case Sum():
-                parts = self._aligned(*(x for _, x in f.terms))
+                rows = any(_is_product(x) for _, x in f.terms)
+                parts = self._aligned(*(x for _, x in f.terms), rows=rows)
                 return np.asarray(sum(sign * x for (sign, _), x in zip(f.terms, parts, strict=True)))
             case Product():
-                first, *others = self._aligned(*f.factors)
+                first, *others = self._aligned(*f.factors, alike=f.kind != "matrix", numbers=f.kind != "elements")
                 for other in others:
                     first = np.matmul(first, other) if f.kind == "matrix" else first * other
                 return first
@@ -115,10 +124,23 @@ class Evaluation:
         arrays = [x.reshape(x.shape[n:]) for x in map(self, f.arguments)]  # the library's functions know matrices alone
         return np.asarray(f.compute(self.values, *arrays))[(None,) * n]
 
-    def _aligned(self, *formulas: Formula) -> list[Array]:
-        """Their values, with axes of size 1 between the running indices and the matrix where one has fewer."""
+    def _aligned(self, *formulas: Formula, alike: bool = True, numbers: bool = True, rows: bool = False) -> list[Array]:
+        """Their values, with axes of size 1 between the running indices and the matrix where one has fewer.
+
+        They have to be `alike`: matrices of one shape, and, if `numbers` may stand with them, numbers, and if `rows`
+        may, rows of this length.
+        """
         values, n = [self(f) for f in formulas], len(self.letters)
         most = max(v.ndim for v in values)
+        if alike:
+            shapes = {v.shape[n:] for v in values}
+            if numbers:
+                shapes = {s for s in shapes if math.prod(s) > 1}
+            if rows and shapes:
+                longest = max(shapes, key=len)
+                shapes -= {(1,) * i + longest[-1:] for i in range(len(longest))}
+            if len(shapes) > 1:
+                raise UnlikeError
         return [v.reshape(v.shape[:n] + (1,) * (most - v.ndim) + v.shape[n:]) for v in values]
 
     def _big(self, f: Big) -> Array:
@@ -131,8 +153,23 @@ class Evaluation:
             value = np.asarray(ufunc.reduce(np.broadcast_to(value, shape), axis=axis, keepdims=True))
         return value
 
+    def fits(self, left: Formula, right: Formula) -> bool:
+        """Whether both sides of a line have one shape, but for axes of size 1."""
+        n = len(self.letters)
+        a, b = ([size for size in self(f).shape[n:] if size > 1] for f in (left, right))
+        return a == b
+
     def _element(self, f: Indexed) -> Array:
         n = len(self.letters)
         base = self(f.base)
         base = np.squeeze(base.reshape(base.shape[n:]))
         return np.asarray(base[tuple(np.broadcast_arrays(*(self(i).astype(int) for i in f.indices)))])
+
+
+def _is_product(f: Formula) -> bool:
+    """Whether this is a product of matrices, or a number times one."""
+    if isinstance(f, Fence):
+        return _is_product(f.inside)
+    if isinstance(f, Product):
+        return f.kind == "matrix" or any(map(_is_product, f.factors))
+    return isinstance(f, Fraction) and _is_product(f.above)

@@ -78,16 +78,17 @@ class Formulas:
         self.taken = {s.letter for s in symbols.values() if isinstance(s, Symbol)}
         self.sizes: dict[str, Any] = {}  # the running indices of the line, and how far they run
 
-    def of(self, e: Equation) -> tuple[Formula, Formula]:
-        """Both sides of an equation."""
+    def of(self, e: Equation, by_elements: bool = False) -> tuple[Formula, Formula]:
+        """Both sides of an equation: in matrices where that is possible, unless by elements."""
         left = self.symbols[e.output]
         self.sizes = {}
         try:
-            return left, as_number(self._equation(e, None))
+            if not by_elements:
+                return left, as_number(self._equation(e, None))
         except NeedsIndicesError:
             self.sizes = {}
-            at = tuple(self.fresh(n) for n in e.output.shape)
-            return self._indexed(left, at, e.output), as_number(self._equation(e, at))
+        at = tuple(self.fresh(n) for n in e.output.shape)
+        return self._indexed(left, at, e.output), as_number(self._equation(e, at))
 
     def fresh(self, size: Any) -> Formula:
         if is_one(size):
@@ -130,7 +131,7 @@ class Formulas:
     def _elementwise(self, e: Equation, at: At) -> Formula:
         values = [self._number(e, x, None if at is None else at[len(at) - len(_shape(x)) :]) for x in e.inputs]
         if e.op is Multiply:
-            plain = at is not None or any(all(map(is_one, _shape(x))) for x in e.inputs)
+            plain = any(_is_number(_shape(x), at) for x in e.inputs)
             return multiply(values[0], values[1], "numbers" if plain else "elements")
         if e.op.__name__ == "Divide":
             return divide(values[0], values[1], "elements" if at is None else "numbers")
@@ -304,6 +305,12 @@ def from_template(op: type[Op], values: Sequence[Formula], elements: str) -> For
     """An op's `math` with formulas for its inputs."""
     code = op.forward.__code__
     return Template(op.math, dict(zip(code.co_varnames, values, strict=False)), elements).formula()
+
+
+def _is_number(shape: dims.Shape, at: At) -> bool:
+    """Whether a value of this shape is a number at this index, which may leave axes free."""
+    places = (None,) * len(shape) if at is None else at[len(at) - len(shape) :]
+    return all(i is not None or is_one(n) for i, n in zip(places, shape, strict=True))
 
 
 def _shape(x: Any) -> dims.Shape:

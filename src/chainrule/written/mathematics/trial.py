@@ -85,16 +85,20 @@ class Trial:
         return values
 
     def same(self, left: Formula, right: Formula, sizes: Mapping[str, Any]) -> bool:
-        """Whether a line, computed as it is printed, is what the program computes."""
+        """Whether a line, computed as it is printed, is what the program computes.
+
+        No shapes may be broadcast in it (see `Evaluation`): it would be a line for people who know what NumPy does.
+        """
         known = {v.name: a for v, a in self.values.items()} | self.sizes
         evaluation = Evaluation(known, {letter: int(dims.evaluate(n, self.sizes)) for letter, n in sizes.items()})
         try:
             with np.errstate(all="ignore"):
                 a, b = evaluation(left), evaluation(right)
                 np.broadcast_shapes(a.shape, b.shape)
+                fits = evaluation.fits(left, right)
         except (ValueError, IndexError):
             return False
-        return a.size >= b.size and np.allclose(a, b, rtol=CLOSE, atol=CLOSE)
+        return fits and a.size >= b.size and np.allclose(a, b, rtol=CLOSE, atol=CLOSE)
 
     def is_gradient(self, v: Variable, g: Variable) -> bool:
         """Whether `g` holds the gradient of the loss with respect to `v`."""
