@@ -96,7 +96,7 @@ class Arithmetic:
             quotients.rounding = np.append(quotients.rounding, nearer.error)
         elif not found.kink and not found.error <= 1e-5 * abs(found.value) and self.eps < 1e-10:
             found = min(found, self._finest(direction), key=lambda slope: slope.error)
-        if self.allows_complex and not found.kink and (value := self._complex(direction)) is not None:
+        if self.allows_complex and not found.kink and (value := self.analytic(direction)) is not None:
             if quotients.confirm(value):
                 error = 1e-13 * (abs(value) + abs(self.value))
                 found = Slope(value, error, found.left, found.right, exact=True)
@@ -133,7 +133,7 @@ class Arithmetic:
         d = np.zeros(self.point[name].shape)
         d[index] = self.sizes[name]
         if self.allows_complex:
-            value = self._complex({name: d})
+            value = self.analytic({name: d})
         else:
             h = STEPS[1] if self.eps < 1e-10 else SINGLE_STEPS[1]
             quotients = []
@@ -146,7 +146,7 @@ class Arithmetic:
     def _real(self, point: Point) -> float:
         return float(np.real(self.evaluate(point)))
 
-    def _complex(self, direction: Mapping[str, Array]) -> float | None:
+    def analytic(self, direction: Mapping[str, Array]) -> float | None:
         """The complex step's derivative, None where the function does not take complex numbers."""
         try:
             y = self.evaluate(self.moved(direction, 1j * TINY))

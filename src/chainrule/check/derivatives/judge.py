@@ -14,6 +14,9 @@ from chainrule.check.verdict import Cause, Finding, Report, number, overall
 DIRECTIONS = 2
 FLOOR = 1e-12  # of the loss and of the largest gradient: what rounding alone may make of a gradient that is 0
 ELEMENTS = 300
+# Elements are also compared with their own size: those far smaller than the largest are lost in a random direction.
+SMALL = ((1e-5, 1e-2), (1e-8, 1e-5), (0.0, 1e-8))
+NOTHING = 1e-10  # of the largest element: what an element that is 0 may be instead
 
 
 @dataclass
@@ -74,9 +77,13 @@ class Judge:
         self.sizes = self.arithmetic.sizes
         self.fitting = {name: fitted(g, case.point[name].shape) for name, g in case.given.items()}
         norms = [self._norm(name) for name in case.given]
-        self.floor = FLOOR * (abs(self.arithmetic.value) + max([n for n in norms if np.isfinite(n)], default=0.0))
+        self.eps = max([rounding_of(g.dtype) for g in case.given.values()], default=rounding_of(np.dtype(float)))
+        floor = max(FLOOR, min(self.eps, 1e-6)) if self.eps > 1e-10 else FLOOR
+        self.floor = floor * (abs(self.arithmetic.value) + max([n for n in norms if np.isfinite(n)], default=0.0))
         self.trials: dict[str, list[Trial]] = {}
         self.tiny: list[str] = []
+        self.small: dict[str, tuple[int, ...]] = {}  # elements that are wrong beside much larger ones that are right
+        self.bands = False
         self.trusted = False  # whether another route's gradients agree with arithmetic
 
     def _norm(self, name: str) -> float:
@@ -99,6 +106,10 @@ class Judge:
         for name in [name for name in wrong if self._derived_alike(name)]:
             verdicts[name] = "right"
             wrong.remove(name)
+        for name in [name for name, verdict in verdicts.items() if verdict == "right"]:
+            if (index := self._wrong_small(name)) is not None:
+                self.small[name], verdicts[name] = index, "wrong"
+                wrong.append(name)
         correct = self._correct(wrong) if wrong else {}
         causes = self._causes(wrong, correct)
         findings = tuple(
@@ -140,6 +151,70 @@ class Judge:
             return "lost precision" if slope.noisy else "unsuitable step"
         return "right" if off <= allowed + 4 * slope.error else "wrong"
 
+    def _wrong_small(self, name: str) -> tuple[int, ...] | None:
+        """An element that is off by much of its own size, though it is small beside others; None if there is none."""
+        g = np.asarray(self.fitting[name], float)
+        size = np.abs(g).reshape(-1)
+        largest = size.max(initial=0.0)
+        if size.size < 2 or not largest or self.arithmetic.eps > 1e-10:  # in single precision too little can be told
+            return None
+        rng = np.random.default_rng([self.case.seed, 2])
+        direction = self.sizes[name] * np.asarray(rng.normal(size=g.shape))
+        for low, high in SMALL:
+            chosen = np.flatnonzero((size >= low * largest) & (size < high * largest))
+            if not chosen.size:
+                continue
+            self.bands = True
+            if not self._off(name, chosen, direction, 10 * self.case.tolerance)[1] > 0:
+                continue
+            while chosen.size > 1:
+                halves = np.array_split(chosen, 2)
+                chosen = max(halves, key=lambda half: self._off(name, half, direction, 0.0)[0])
+            if self._is_wrong(name, chosen, direction, float(largest)):
+                return tuple(int(k) for k in np.unravel_index(chosen[0], g.shape))
+        return None
+
+    def _off(self, name: str, chosen: Array, direction: Array, share: float) -> tuple[float, float]:
+        """By how much a gradient misses the slope along some elements, and what of it is beyond a share of its size."""
+        d = np.zeros(direction.shape)
+        d.flat[chosen] = direction.flat[chosen]
+        slope, part = self._slope(self.arithmetic, name, d), np.asarray(self.fitting[name], float) * d
+        if slope.kink or not np.isfinite(slope.value):
+            return 0.0, 0.0
+        off = abs(float(part.sum()) - slope.value)
+        lost = 4 * self.case.lost.get(name, 0.0) * float(np.abs(d).max())
+        scale = max(float(np.linalg.norm(part)), abs(slope.value))
+        return off, off - share * scale - 4 * slope.error - self.floor - lost
+
+    def _is_wrong(self, name: str, chosen: Array, direction: Array, largest: float) -> bool:
+        """Whether one element is off by more than rounding makes of it, where large numbers cancel."""
+        beyond = self._off(name, chosen, direction, 0.05)[1] - NOTHING * largest * abs(direction.flat[chosen[0]])
+        if not beyond > 0:
+            return False
+        if not self._exact(name) and name in self.derived:
+            other, given = self.derived[name].flat[chosen[0]], np.asarray(self.fitting[name], float).flat[chosen[0]]
+            if abs(other - given) <= 0.05 * max(abs(other), abs(given)):
+                return False
+        d = np.zeros(direction.shape)
+        d.flat[chosen] = direction.flat[chosen]
+        eps = max(8 * self.eps, 1e-3 * self.case.tolerance if self.case.tolerance > 1e-5 else 0.0)
+        rng, slopes = np.random.default_rng(self.case.seed), []
+        for _ in range(4):  # a point that differs by rounding alone
+            beside = {n: x * (1 + eps * rng.normal(size=x.shape)) for n, x in self.case.point.items()}
+            slopes.append(self._slope(Arithmetic(self.case.loss, beside), name, d).value)
+        return bool(beyond > 20 * np.ptp(slopes))
+
+    def _exact(self, name: str) -> bool:
+        return all(t.slope.exact for t in self.trials[name])
+
+    def _slope(self, arithmetic: Arithmetic, name: str, direction: Array) -> Slope:
+        """The slope along a direction, at once where the complex step has proved to be right for this input."""
+        if self._exact(name):
+            value = arithmetic.analytic({name: direction})
+            if value is not None:
+                return Slope(value, 1e-13 * (abs(value) + abs(self.arithmetic.value)), value, value, exact=True)
+        return arithmetic.slope({name: direction})
+
     @cached_property
     def derived(self) -> dict[str, Array]:
         """The gradients by another route than arithmetic's, where there is one."""
@@ -169,6 +244,9 @@ class Judge:
         for name in names:
             if name not in found:
                 found[name] = self._by_elements(name)
+        for name, index in self.small.items():
+            if not np.isfinite(found[name][index]):
+                found[name][index] = self.arithmetic.element(name, index)
         return found
 
     def _confirms(self, name: str, g: Array) -> bool:
@@ -200,6 +278,8 @@ class Judge:
         causes = {}
         for name in wrong:
             fit = self.fitting[name]
+            if name in self.small:
+                continue
             yours = np.asarray(self.case.given[name] if fit is None else fit, float)
             found = cause_of(name, yours, correct[name], self.case.point[name], self.case.sizes, tol)
             if found is not None:
@@ -211,10 +291,18 @@ class Judge:
         causes = combined(causes, deeper)
         for name in wrong:
             given = self.case.given[name]
-            if name not in causes and given.shape == correct[name].shape:
+            if name in self.small:
+                causes |= self._cause_of_small(name, correct[name])
+            elif name not in causes and given.shape == correct[name].shape:
                 partly = in_part(np.asarray(given, float), correct[name], tol)
                 causes |= {name: partly} if partly else {}
         return causes
+
+    def _cause_of_small(self, name: str, correct: Array) -> dict[str, Cause]:
+        index, g = self.small[name], np.asarray(self.fitting[name], float)
+        if abs(g[index] + correct[index]) > 1e-4 * abs(correct[index]):
+            return {}
+        return {name: Cause("sign", "the sign is wrong there; the large elements are right.")}
 
     def _wrong(self, name: str, correct: Array, cause: Cause | None) -> Finding:
         given, fit = self.case.given[name], self.fitting[name]
@@ -226,10 +314,14 @@ class Judge:
             off = np.where(np.isnan(correct), -1.0, np.abs(yours - correct))
             off = np.where(np.isnan(yours), np.inf, off)
             worst = tuple(int(k) for k in np.unravel_index(int(np.argmax(off)), off.shape))
+            worst = self.small.get(name, worst)
             a, b = float(yours[worst]), float(correct[worst])
             ratio = a / b if b else None
         note = not_finite(yours)
         error = self._error(name) if not note else float("inf")
+        if name in self.small:
+            error = abs(a - b) / max(abs(a), abs(b))
+            note = "" if cause else "the large elements are right, but not this one, which is small beside them"
         return Finding(name, "wrong", worst, a, b, ratio, error, cause, note)
 
     def _other(self, name: str, verdict: str) -> Finding:
@@ -252,7 +344,8 @@ class Judge:
         names = ", ".join(self.case.point)
         exact = all(t.slope.exact for trials in self.trials.values() for t in trials)
         how = "the complex step, confirmed by differences" if exact else "differences at several steps"
-        return [f"{names}: {DIRECTIONS} random directions each, against {how}."]
+        small = ", and small elements apart" if self.bands else ""
+        return [f"{names}: {DIRECTIONS} random directions each{small}, against {how}."]
 
     def _skipped(self) -> list[str]:
         names = list(dict.fromkeys(self.tiny))
@@ -273,6 +366,11 @@ def combined(simple: Mapping[str, Cause], deeper: Mapping[str, Cause]) -> dict[s
             line = f" ({other.line})" if other.line and other.line not in cause.sentence else ""
             found[name] = Cause(cause.kind, cause.sentence[:-1] + line + ".", other.line)
     return found
+
+
+def rounding_of(dtype: np.dtype[Any]) -> float:
+    """The relative rounding error of a dtype; of one that is no float, that of float64."""
+    return float(np.finfo(dtype if dtype.kind == "f" else float).eps)
 
 
 def not_finite(g: Array) -> str:

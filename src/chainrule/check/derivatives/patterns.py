@@ -50,7 +50,8 @@ def cause_of(
                 )
             return None
         total = float(correct.sum())
-        if correct.ndim == 1 and abs(yours.sum() - total) < tol * scale and abs(total) > 0.01 * scale:
+        apart = np.abs(yours - correct).sum()
+        if correct.ndim == 1 and abs(yours.sum() - total) < tol * min(scale, apart) and abs(total) > 0.01 * scale:
             return Cause("wrong axis", "both have the same total: the sum runs over the wrong axis.")
     return _of_difference(name, yours[known], correct[known], point[known], tol)
 
