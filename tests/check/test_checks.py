@@ -472,3 +472,18 @@ def test_a_derivative_that_is_as_large_as_the_loss_is_none():
         lambda w, b: (w**2).sum() * np.exp(b), lambda w, b: (hand(w, b)[0].tolist(), float(hand(w, b)[1])), inputs
     )
     assert [f.name for f in listed.findings if f.verdict == "right"] == ["w", "b"]
+
+
+def test_gradients_in_another_order_than_the_inputs_are_told_by_their_shapes():
+    def loss(weights, bias, x):
+        return np.tanh(x @ weights + bias).sum()
+
+    def hand(weights, bias, x):
+        d = 1 - np.tanh(x @ weights + bias) ** 2
+        return d.sum(axis=0), x.T @ d
+
+    x, W, b, _ = layer()
+    report = check.backward(loss, hand, (W, b, x))
+    assert report, str(report)
+    assert [f.name for f in report.findings] == ["weights", "bias"]
+    assert not check.backward(loss, lambda *inputs: [2 * g for g in hand(*inputs)], (W, b, x))

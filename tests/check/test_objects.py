@@ -1,9 +1,12 @@
 """Derivatives that are methods of an object with parameters."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from chainrule import check
+from chainrule.lab.defects.derivatives import sigmoid
 from chainrule.lab.defects.networks import Layer
 
 
@@ -105,3 +108,96 @@ def test_the_loss_beside_the_one_gradient_of_an_object():
     report = check.backward(Regression(), None, data())
     assert report, str(report)
     assert [f.name for f in report.findings] == ["W"]
+
+
+class Nielsen:
+    """The network of Michael Nielsen's book, network1.py: lists of weights and of biases, and no loss."""
+
+    def __init__(self, sizes, seed=0):
+        rng = np.random.default_rng(seed)
+        self.num_layers, self.sizes = len(sizes), sizes
+        self.biases = [rng.normal(size=(n, 1)) for n in sizes[1:]]
+        self.weights = [rng.normal(size=(n, m)) for m, n in pairwise(sizes)]
+
+    def feedforward(self, a):
+        for b, w in zip(self.biases, self.weights, strict=True):
+            a = sigmoid(np.dot(w, a) + b)
+        return a
+
+    def backprop(self, x, y):
+        nabla_b = [np.zeros(b.shape) for b in self.biases]
+        nabla_w = [np.zeros(w.shape) for w in self.weights]
+        activations = [x]
+        for b, w in zip(self.biases, self.weights, strict=True):
+            activations.append(sigmoid(np.dot(w, activations[-1]) + b))
+        delta = self.cost_derivative(activations[-1], y)
+        for n in range(1, self.num_layers):
+            if n > 1:
+                delta = np.dot(self.weights[-n + 1].transpose(), delta)
+            delta = delta * activations[-n] * (1 - activations[-n])
+            nabla_b[-n] = delta
+            nabla_w[-n] = np.dot(delta, activations[-n - 1].transpose())
+        return (nabla_b, nabla_w)
+
+    def cost_derivative(self, output_activations, y):
+        return output_activations - y
+
+
+class NielsenWithCost(Nielsen):
+    def cost(self, x, y):
+        return 0.5 * np.sum((self.feedforward(x) - y) ** 2)
+
+
+class WeightsFirst(NielsenWithCost):
+    def __init__(self, sizes):
+        super().__init__(sizes)
+        self.biases = vars(self).pop("biases")
+
+
+class Doubled(NielsenWithCost):
+    def cost_derivative(self, output_activations, y):
+        return 2 * (output_activations - y)
+
+
+@pytest.mark.parametrize("sizes", [[4, 5, 3], [3, 3, 3], [2, 1, 1, 1], [1, 1, 1]])
+def test_lists_of_weights_and_of_biases(sizes):
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(sizes[0], 1)), rng.normal(size=(sizes[-1], 1))
+    for kind in (NielsenWithCost, WeightsFirst):
+        net = kind(sizes)
+        for report in (check.backward(net, None, (x, y)), check.backward(net.cost, net.backprop, (x, y))):
+            assert report, str(report)
+            assert len(report.findings) == 2 * (len(sizes) - 1)
+    assert check.backward(Doubled(sizes), None, (x, y)).verdict == "wrong"
+
+
+def test_an_object_without_a_loss_is_given_one():
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(4, 1)), rng.normal(size=(3, 1))
+
+    def loss(outputs, targets):
+        return 0.5 * np.sum((outputs - targets) ** 2)
+
+    assert check.backward(Nielsen([4, 5, 3]), None, (x, y), loss=loss)
+    report = check.backward(Doubled([4, 5, 3]), None, (x, y), loss=loss)
+    assert {cause.kind for cause in report.causes} == {"factor"}
+    with pytest.raises(check.InputError, match="or loss=, a function of the outputs and the targets"):
+        check.backward(Nielsen([4, 5, 3]), None, (x, y))
+
+
+@pytest.mark.parametrize("sizes", [[4, 5, 3], [3, 3, 3], [1, 1, 1]])
+def test_a_function_that_returns_the_biases_first(sizes):
+    def network(weights, biases):
+        net = NielsenWithCost(sizes)
+        net.weights, net.biases = weights, biases
+        return net
+
+    def backprop(weights, biases, x, y):
+        nabla_b, nabla_w = network(weights, biases).backprop(x, y)
+        return nabla_b, nabla_w
+
+    rng, net = np.random.default_rng(1), Nielsen(sizes)
+    inputs = net.weights, net.biases, rng.normal(size=(sizes[0], 1)), rng.normal(size=(sizes[-1], 1))
+    report = check.backward(lambda weights, biases, x, y: network(weights, biases).cost(x, y), backprop, inputs)
+    assert report, str(report)
+    assert [f.name[:-1] for f in report.findings] == ["weights"] * (len(sizes) - 1) + ["biases"] * (len(sizes) - 1)

@@ -51,7 +51,8 @@ def backward(
         Integers and inputs for which no gradient comes back are skipped.
     loss, optimizer : optional
         For a model of PyTorch's or of the library's, which stands for `forward` with None for `backward`, and
-        `(inputs, targets)`: the loss, a function of (outputs, targets), and what makes its steps.
+        `(inputs, targets)`: the loss, a function of (outputs, targets), and what makes its steps. An object of your own
+        that has no loss takes one, too.
     lr : float, optional
         The learning rate of an update step; otherwise its default, or estimated.
     step : float, optional
@@ -73,7 +74,7 @@ def backward(
     """
     if is_model(forward) and backward is None:
         return of_model(forward, loss, inputs, optimizer, lr, step=step, tolerance=tolerance, seed=seed)
-    forward, backward = methods_of(forward, backward, inputs)
+    forward, backward = methods_of(forward, backward, inputs, loss)
     _called("forward", forward)
     _called("backward", backward)
     kind, of_hand = (MethodQuestion, MethodHand) if has_parameters(forward) else (Question, Hand)

@@ -4,27 +4,33 @@ keeps them in the object or changes the parameters.
 
 import copy
 import inspect
+import re
 from collections.abc import Iterator, Mapping
+from types import MethodType
 from typing import Any
 
 import numpy as np
 
 from chainrule.check.derivatives.asking import InputError, Question, name_of, own
-from chainrule.check.derivatives.reading import UPDATE, Answer, Hand, is_float
+from chainrule.check.derivatives.reading import UPDATE, Answer, Hand, in_groups, is_float, shape_of
 from chainrule.check.subjects.handwritten import METHODS
 from chainrule.check.subjects.places import Place, gradient_places, matched_gradients, parameter_places
 
 
-def methods_of(forward: Any, backward: Any, inputs: Any) -> tuple[Any, Any]:
-    """The methods of an object that was given instead of them."""
+def methods_of(forward: Any, backward: Any, inputs: Any, loss: Any = None) -> tuple[Any, Any]:
+    """The methods of an object that was given instead of them; `loss` is of its outputs and the last input."""
     if inspect.isroutine(forward) or not hasattr(forward, "__dict__") or isinstance(forward, type):
         return forward, backward
     count = len(inputs) if isinstance(inputs, (tuple, list, Mapping)) else 1
     losses = [m for name in METHODS["loss"] if callable(m := getattr(forward, name, None)) and _takes(m, count)]
+    if loss is not None:
+        methods = [m for name in METHODS["predict"] if inspect.ismethod(m := getattr(forward, name, None))]
+        losses = [MethodType(_with_loss(m.__func__, loss), forward) for m in methods if _takes(m, count - 1)]
     if not losses:
         raise InputError(
             f"{type(forward).__name__} has no method such as loss or forward that takes the {count} inputs; pass the "
-            "methods themselves: check.backward(net.forward, net.backward, inputs)."
+            "methods themselves, check.backward(net.forward, net.backward, inputs), or loss=, a function of the "
+            "outputs and the targets."
         )
     if backward is None:
         names = [*METHODS["gradients"], *METHODS["update"]]
@@ -32,6 +38,13 @@ def methods_of(forward: Any, backward: Any, inputs: Any) -> tuple[Any, Any]:
     if backward is None:
         raise InputError(f"{type(forward).__name__} has no method such as gradients, backward or update.")
     return losses[0], backward
+
+
+def _with_loss(predict: Any, loss: Any) -> Any:
+    def forward(self: Any, *inputs: Any) -> Any:
+        return loss(predict(self, *inputs[:-1]), inputs[-1])
+
+    return forward
 
 
 def _takes(method: Any, count: int) -> bool:
@@ -123,7 +136,12 @@ class MethodHand(Hand):
         if moved and ("rate" in self.binding.kinds or UPDATE.search(name_of(self.backward))):
             return self._from_change({name: (before[name], after[name]) for name in moved}, "changed in place")
         values = {name: before[unique] for name, unique in names.items() if unique in before}
-        found = matched_gradients(returned, values) if isinstance(returned, (dict, list, tuple)) else {}
+        groups: dict[str, dict[str, Any]] = {}
+        for name, x in values.items():
+            groups.setdefault(re.sub(r"\[\d+\]$", "", name), {})[name] = x
+        found = in_groups(returned, self.names, groups) or {}
+        if not found and isinstance(returned, (dict, list, tuple)):
+            found = matched_gradients(returned, values)
         if not found and isinstance(returned, tuple):
             found = next((f for part in returned if (f := matched_gradients(part, values))), {})
         if found and not _are_inputs(returned, before, question):
@@ -147,7 +165,7 @@ def _are_inputs(returned: Any, before: Mapping[str, Any], question: MethodQuesti
         return False
     inputs = [x for name, x in before.items() if name not in question.places and is_float(x)]
     shapes = [np.shape(x) for x in inputs]
-    return len(returned) == len(inputs) != len(question.places) and [np.shape(g) for g in returned] == shapes
+    return len(returned) == len(inputs) != len(question.places) and [shape_of(g) for g in returned] == shapes
 
 
 def _holders(thing: Any, array: Any) -> Iterator[Place]:

@@ -181,7 +181,8 @@ class Hand:
             notes = [f"{', '.join(unread)} of what backward returns: no input has that name."] if unread else []
         else:
             values = [value for _, value in entries]
-            gradients, notes = self._in_order(values, leaves, floats), []
+            grouped = self._in_groups(returned, {name: leaves[name] for name in floats})
+            gradients, notes = grouped or self._in_order(values, leaves, floats), []
         arrays = {name: numeric(value) for name, value in gradients.items() if value is not None}
         notes += [
             f"a {type(gradients[name]).__name__} was returned for {name}, which is no array of numbers."
@@ -189,6 +190,14 @@ class Hand:
             if value is None
         ]
         return {name: value for name, value in arrays.items() if value is not None}, notes
+
+    def _in_groups(self, returned: Any, leaves: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The gradients by whole arguments, which may be lists of arrays: by their names, else by their shapes."""
+        groups: dict[str, dict[str, Any]] = {}
+        arguments = {name: argument for argument, names in self.question.of_argument.items() for name in names}
+        for name, x in leaves.items():
+            groups.setdefault(arguments.get(name) or re.sub(r"\[\d+\]$", "", name), {})[name] = x
+        return in_groups(returned, self.names, groups)
 
     def _in_order(self, values: list[Any], leaves: dict[str, Any], floats: list[str]) -> dict[str, Any]:
         names = self.names if len(self.names) == len(values) else returned_names(self.backward, len(values))
@@ -208,10 +217,38 @@ class Hand:
         return dict(zip(_by_shape(values, {n: leaves[n] for n in floats}, known), values, strict=True))
 
 
+def in_groups(returned: Any, names: Sequence[str], groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Gradients in groups, such as a list of those of all weights: by the groups' names, else by their shapes.
+
+    None where neither tells which group is which.
+    """
+    if not _is_sequence(returned) or not 2 <= len(returned) <= len(groups):
+        return None
+    parts = [[value for _, value in tree.flatten(part)] for part in returned]
+    shapes = [[shape_of(value) for value in part] for part in parts]
+    fitting = [
+        [group for group, leaves in groups.items() if [np.shape(x) for x in leaves.values()] == found]
+        for found in shapes
+    ]
+    if not all(fitting):
+        return None
+    named = match(names, [*groups]) if len(names) == len(parts) else {}
+    chosen = tuple(named.get(name, "") for name in names)
+    if len(named) < len(parts) or any(group not in fits for group, fits in zip(chosen, fitting, strict=True)):
+        orders = itertools.islice(itertools.product(*fitting), 1000)
+        unique = [order for order in orders if len(set(order)) == len(order)]
+        if len(unique) != 1:
+            return None
+        chosen = unique[0]
+    pairs = [zip(groups[group], part, strict=True) for group, part in zip(chosen, parts, strict=True)]
+    found = {name: value for pair in pairs for name, value in pair}
+    return {name: found[name] for leaves in groups.values() for name in leaves if name in found}
+
+
 def match(keys: Sequence[str], names: Sequence[str]) -> dict[str, str]:
     """For each key such as `dW1`, `grad_W1` or `W1_grad` the name that it is made of."""
     found: dict[str, str] = {}
-    for simple in (str, _simplified):
+    for simple in (str, _simplified, _abbreviated):
         forms: dict[str, str] = {}
         for spelling in (("",), PREFIXES[1:]):
             for name, prefix in itertools.product(names, spelling):
@@ -227,6 +264,11 @@ def match(keys: Sequence[str], names: Sequence[str]) -> dict[str, str]:
 
 def _simplified(key: str) -> str:
     return key.replace("_", "").replace(".", "").lower()
+
+
+def _abbreviated(key: str) -> str:
+    """`nabla_w` is the gradient of `weights`."""
+    return re.sub(r"bias(es)?", "b", re.sub(r"weights?", "w", _simplified(key)))
 
 
 def returned_names(f: Callable[..., Any], count: int) -> list[str]:
@@ -282,7 +324,7 @@ def _place_of_loss(
     if len(parts) < 2 or (all(map(_is_number, parts)) and any(np.shape(x) == (len(parts),) for x in floats.values())):
         return None
     shapes = [np.shape(x) for x in floats.values()]
-    fit = len(parts) == len(shapes) and all(_shape(g) == shape for g, shape in zip(parts, shapes, strict=True))
+    fit = len(parts) == len(shapes) and all(shape_of(g) == shape for g, shape in zip(parts, shapes, strict=True))
     if len(parts) == 2 and not fit and any(isinstance(part, (dict, tuple, list)) for part in parts):
         return next((i for i, part in enumerate(parts) if _is_number(part)), None)
     for i in (0, len(parts) - 1):
@@ -300,10 +342,10 @@ def _is_value(value: Array, outputs: Sequence[Any]) -> bool:
     if len(outputs) != 1 or np.size(outputs[0]) != 1:
         return False
     y = np.asarray(outputs[0], float).item()
-    return y != 0 and abs(float(value.item()) - y) <= 1e-5 * abs(y)
+    return bool(y != 0 and abs(value.item() - y) <= 1e-5 * abs(y))
 
 
-def _shape(x: Any) -> tuple[int, ...] | None:
+def shape_of(x: Any) -> tuple[int, ...] | None:
     """The shape of an array; None if it is none, such as a list of arrays of several shapes."""
     array = numeric(x)
     return None if array is None else array.shape
