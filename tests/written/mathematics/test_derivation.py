@@ -344,6 +344,45 @@ def test_every_op_can_be_derived_on_paper(name):
         assert len([line for line in derivation(graph, values).lines if line.section == "backward"]) >= len(wrt)
 
 
+def rules(f, *shapes, **options):
+    """The rule of each line, by its left side."""
+    return {write(line.left): line.rule for line in derivation(graph_of(f, *shapes, **options)).lines}
+
+
+def test_the_rules_are_those_that_the_code_says():
+    def loss(x, W1, b1, W2):
+        h = np.tanh(x @ W1 + b1)
+        return ((h @ W2) ** 2).sum()
+
+    found = rules(loss, (5, 3), (3, 4), (4,), (4, 2), wrt=["W1", "b1", "W2"])
+    code = longhand(loss, np.ones((5, 3)), np.ones((3, 4)), np.ones(4), np.ones((4, 2)), argnums=(1, 2, 3))
+    for by in ("W_{1}", "W_{2}"):
+        assert found[rf"\frac{{\partial L}}{{\partial {by}}}"] == "dB = Aᵀ G"
+    assert found[r"\delta_{h}"] == "dA = G Bᵀ"
+    assert found[r"\frac{\partial L}{\partial b_{1}}"] == "broadcast forward, summed backward"
+    assert all(rule in code for rule in found.values())
+
+
+def test_a_number_is_no_product_rule():
+    found = rules(lambda x, y: (3 * np.exp(0.5 * x) * y).sum(), (4,), (4,))
+    assert found[r"\frac{\partial L}{\partial x}"] == ""
+
+
+def test_contributions_by_one_rule_say_it_once():
+    found = rules(lambda x, W: (np.exp(x @ W) + np.sin(x[::-1] @ W)).sum(), (5, 3), (3, 2), wrt=["W"])
+    assert found[r"\frac{\partial L}{\partial W}"] == "dB = Aᵀ G"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_one_line_has_one_rule(name):
+    case = CASES[name]
+    args = case.make(np.random.default_rng(0), 5)
+    text = longhand(case.f, *args, argnums=case.argnums, batch=case.batch, format="latex")
+    for line in text.splitlines():
+        assert ";" not in line.partition(r"\text{")[2]
+        assert "dA = G B" not in line or "dB" not in line
+
+
 def test_a_wrong_derivative_is_never_printed(monkeypatch):
     monkeypatch.setattr(Tanh, "vjp", staticmethod(lambda g, y, _x: g * (1 + y**2)))
     graph = graph_of(lambda x: np.tanh(x).sum(), (3,))

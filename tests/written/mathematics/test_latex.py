@@ -167,5 +167,41 @@ def test_mathml_is_escaped():
 
 
 def test_words_become_latex():
-    assert write_words("tanh′ = 1 − tanh²") == "tanh$'$ = 1 $-$ tanh$^2$"
     assert write_words("a_b & c") == r"a\_b \& c"
+    assert write_words("Adam [Kingma (and Ba) 2015]") == "Adam [Kingma (and Ba) 2015]"
+    assert write_words("naïve, ½ of 日") == r"na\"{i}ve, U+00BD of U+65E5"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("d(xᵖ) = p xᵖ⁻¹ dx", r"$d(x^{p}) = p\, x^{p-1}\, dx$"),
+        ("tanh′ = 1 − tanh²", r"$\tanh' = 1 - \tanh^{2}$"),
+        ("dA = G Bᵀ, dB = Aᵀ G", r"$dA = G\, B^{\top}$, $dB = A^{\top}\, G$"),
+        ("relu′ = 1 where x > 0, else 0", r"$\operatorname{relu}' = 1$ where $x > 0$, else 0"),
+        ("softmax: y ⊙ (g − ⟨g, y⟩)", r"softmax: $y \odot (g - \langle g, y\rangle)$"),
+        ("(√x)′ = 1/(2√x)", r"$(\sqrt{x})' = 1/(2\sqrt{x})$"),
+        ("|x|′ = sign x", r"$|x|' = \operatorname{sign}\, x$"),
+        ("δ is η·x", r"$\delta$ is $\eta\cdot x$"),
+        ("mean of n: each element gets 1/n", "mean of n: each element gets $1/n$"),
+    ],
+)
+def test_a_formula_within_words_is_one_span_of_mathematics(words, expected):
+    assert write_words(words) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Δ", r"\Delta"),
+        ("α_1", r"\alpha_{1}"),
+        ("é", r"\text{\'{e}}"),
+        ("größe_1", r"\text{gr\"{o}{\ss}e}_{1}"),
+        ("W_日", r"W_{\text{U+65E5}}"),
+        ("Δx", r"\text{$\Delta$x}"),
+        ("a b", r"\text{a b}"),
+        ("x^2\\{", r"\text{x\^{}2\textbackslash{}\{}"),
+    ],
+)
+def test_a_name_is_ascii_that_amsmath_alone_takes(name, expected):
+    assert write(symbol(name)) == expected

@@ -2,14 +2,14 @@
 computed, as it is printed, and compared: with the program, and, where it is a gradient, with differences of the loss.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from chainrule.errors import DerivativeError
 from chainrule.graph.graph import Equation, Graph, Variable
+from chainrule.ops.arithmetic import Add, Multiply, Negative, Subtract
 from chainrule.ops.loss import BinaryCrossEntropy, CrossEntropy, Softmax
-from chainrule.ops.op import OPS
 from chainrule.ops.product import Matmul
 from chainrule.ops.structure import BroadcastTo, Cast, Reshape, SumTo, Transpose
 from chainrule.written.mathematics import page
@@ -24,7 +24,8 @@ from chainrule.written.mathematics.trial import Trial
 from chainrule.written.naming import note
 from chainrule.written.updates import Update
 
-ARRANGING = {op.name for op in (Reshape, BroadcastTo, Cast, Transpose)}  # rules that go without saying
+ARRANGING = (Reshape, BroadcastTo, Cast, Transpose)  # what goes without saying
+SUMMED = "broadcast forward, summed backward"
 SECTIONS = ("forward", "backward", "update")
 SHORT = 8  # elements of a constant that is written out
 FORWARD = {Softmax: "softmax", CrossEntropy: "cross-entropy", BinaryCrossEntropy: "binary cross-entropy"}
@@ -144,16 +145,34 @@ class Derivation:
             )
 
     def _rule(self, e: Equation) -> str:
+        """What the code says beside this line: what a value is called, or the rule of calculus that it comes from."""
+        lines = self.notation.lines
         if not e.rule:
-            found = [FORWARD[p.op] for p in self.notation.lines.tree(e) if p.op in FORWARD]
-            return found[0] if found else note(self.notation.lines, e)
-        parts = [
-            p for p in self.notation.lines.tree(e) if p.rule and p.op not in (Reshape, BroadcastTo, Cast, Transpose)
-        ]
-        by = {SumTo: BroadcastTo.rule, Matmul: Matmul.rule}
-        named = [p for p in parts if p.op in by or p.rule not in ARRANGING]
-        words = [by.get(p.op) or (OPS[p.rule].rule if p.rule in OPS else "") for p in reversed(named)]
-        return "; ".join(dict.fromkeys(w for w in words if w))
+            found = [FORWARD[p.op] for p in lines.tree(e) if p.op in FORWARD]
+            return found[0] if found else note(lines, e)
+        while e.op in (*ARRANGING, Negative) and (inner := lines.inlined(e)):
+            e = lines.made[inner[0]]
+        rule, parts = note(lines, e), list(self._terms(e))
+        if all(p.op is SumTo for p in parts):
+            return SUMMED
+        if rule == Matmul.rule:  # of several products, or of one within: which half they are
+            halves = {note(lines, p) for p in parts if p.op is Matmul}
+            return halves.pop() if len(halves) == 1 else Matmul.rule if halves else ""
+        if rule == Multiply.rule and all(p.op is not Multiply or _by_number(p) for p in lines.tree(e)):
+            return ""
+        return rule
+
+    def _terms(self, e: Equation) -> Iterator[Equation]:
+        """What is added up in a line."""
+        inner = self.notation.lines.inlined(e)
+        if e.op not in (Add, Subtract, Negative, *ARRANGING) or not inner:
+            yield e
+        for x in inner if e.op in (Add, Subtract, Negative, *ARRANGING) else ():
+            yield from self._terms(self.notation.lines.made[x])
+
+
+def _by_number(e: Equation) -> bool:
+    return any(getattr(x, "shape", ()) == () and not isinstance(x, Variable) for x in e.inputs)
 
 
 class _TooMuchError(Exception):

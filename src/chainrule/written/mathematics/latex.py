@@ -1,6 +1,7 @@
 """Formulas as LaTeX, and the names of variables as the symbols of the field."""
 
 import re
+import unicodedata
 from collections.abc import Collection
 
 from chainrule.written.mathematics.formula import (
@@ -58,8 +59,8 @@ ACCENTS = {"hat": "hat", "bar": "bar", "tilde": "tilde", "dot": "dot"}
 SIGNS = {"∈": r"\in", "≠": r"\ne", "≤": r"\le", "≥": r"\ge", "←": r"\leftarrow"}
 _LETTERS = {
     **{letter: f"\\{name}" for name, letter in GREEK.items()},
-    "Γ": r"\Gamma",
-    "Σ": r"\Sigma",
+    **{c: f"\\{unicodedata.name(c).split()[-1].title()}" for c in "ΓΔΘΞΠΣΦΨΩ"},
+    "Λ": r"\Lambda",
     "ε": r"\varepsilon",
     "ℒ": r"\mathcal{L}",
     "ℝ": r"\mathbb{R}",
@@ -142,7 +143,7 @@ def _letter(f: Symbol) -> str:
     if f.letter in _LETTERS:
         text = _LETTERS[f.letter]
     else:
-        text = f.letter if len(f.letter) == 1 else rf"\mathrm{{{_escaped(f.letter)}}}"
+        text = f.letter if len(f.letter) == 1 and f.letter.isascii() and f.letter.isalnum() else _word(f.letter)
     return rf"\{f.accent}{{{text}}}" if f.accent else text
 
 
@@ -179,12 +180,8 @@ def _number(text: str) -> str:
 
 
 def _call(f: Call) -> str:
-    names = {
-        "": "",
-        "σ": r"\sigma",
-        **{name: f"\\{name}" for name in ("tanh", "ln", "sin", "cos", "max", "min", "exp")},
-    }
-    name = names.get(f.function, rf"\operatorname{{{_escaped(f.function)}}}") + (f"_{{{f.note}}}" if f.note else "")
+    name = {"": "", "σ": r"\sigma"}.get(f.function, _function(f.function))
+    name += f"_{{{_note(f.note)}}}" if f.note else ""
     arguments = ", ".join(map(write, f.arguments))
     return f"{name} {arguments}" if f.bare else name + _in_brackets(arguments, "(")
 
@@ -195,18 +192,94 @@ def _in_brackets(text: str, bracket: str) -> str:
     return rf"\left{left}{text}\right{right}" if tall else f"{left}{text}{right}"
 
 
+def _word(text: str) -> str:
+    """A name of several letters, upright; what is no identifier in ASCII is a text."""
+    if re.fullmatch(r"\d+(×\d+)*", text):
+        return text.replace("×", r" \times ")
+    return rf"\mathrm{{{_escaped(text)}}}" if re.fullmatch(r"\w+", text, re.ASCII) else rf"\text{{{_escaped(text)}}}"
+
+
+def _note(text: str) -> str:
+    """What stands below a function: an axis, an index, a shape."""
+    return r" \times ".join(map(_escaped, text.split("×")))
+
+
 def _escaped(text: str) -> str:
-    return re.sub(r"([_&%#$])", r"\\\1", text).replace("×", r" \times ")
+    """Text in ASCII: letters with accents by LaTeX's accents, what LaTeX has no letters for by its number."""
+    return "".join(_TEXT.get(c, c) if c.isascii() else _in_ascii(c) for c in unicodedata.normalize("NFC", text))
+
+
+def _in_ascii(c: str) -> str:
+    letter, *marks = list(unicodedata.normalize("NFKD", c))
+    if letter.isascii() and all(m in _MARKS for m in marks):
+        letter = _TEXT.get(letter, letter)
+        for m in marks:
+            letter = f"{_MARKS[m]}{{{letter}}}"
+        return letter
+    return _OTHERS.get(c) or (rf"$\{_GREEK_NAMES[c]}$" if c in _GREEK_NAMES else f"U+{ord(c):04X}")
+
+
+_TEXT = {
+    **{c: f"\\{c}" for c in "_&%#${}"}, "\\": r"\textbackslash{}", "^": r"\^{}", "~": r"\~{}",
+}  # fmt: skip
+_MARKS = {  # combining marks
+    "\u0300": r"\`", "\u0301": r"\'", "\u0302": r"\^", "\u0303": r"\~", "\u0304": r"\=", "\u0306": r"\u",
+    "\u0307": r"\.", "\u0308": r"\"", "\u030a": r"\r", "\u030b": r"\H", "\u030c": r"\v", "\u0327": r"\c",
+}  # fmt: skip
+_OTHERS = {"ß": r"{\ss}", "ø": r"{\o}", "Ø": r"{\O}", "æ": r"{\ae}", "Æ": r"{\AE}", "œ": r"{\oe}", "ł": r"{\l}"}
+_GREEK_NAMES = {letter: name.removeprefix("\\") for letter, name in _LETTERS.items() if name.count("{") == 0}
 
 
 def write_words(text: str) -> str:
-    """A rule in words as LaTeX for text mode: Unicode as mathematics."""
-    return "".join(f"${_WORDS[c]}$" if c in _WORDS else _escaped(c) for c in text)
+    """A rule in words as LaTeX for text mode; what is mathematics in it stands in spans of mathematics."""
+    parts = re.findall(r"\s+|√?(?:[^\W\d_]+|\d+)[²ᵀᵖ⁻¹ˣ′]*|.", text)
+    found, run = "", ""
+    for part, following in zip(parts, [*parts[1:], ""], strict=True):
+        inside = run.count("(") + run.count("⟨") > run.count(")") + run.count("⟩")
+        if _is_mathematics(part, following) or (part.isspace() and run) or (part == "," and inside):
+            run += part
+        else:
+            found, run = found + _run(run) + _escaped(part), ""
+    return found + _run(run)
 
 
-_WORDS = {
-    "′": "'", "−": "-", "²": "^2", "ᵀ": r"^\top", "σ": r"\sigma", "Σ": r"\Sigma", "√": r"\surd", "π": r"\pi",
-    "⊙": r"\odot", "⟨": r"\langle", "⟩": r"\rangle", "ᵖ": "^p", "⁻": "^-", "¹": "^1", "ˣ": "^x", "<": "<", ">": ">",
-    "≥": r"\ge", "≤": r"\le", "∂": r"\partial", "·": r"\cdot", "|": "|", "α": r"\alpha", "η": r"\eta",
-    "δ": r"\delta", "×": r"\times",
+def _run(text: str) -> str:
+    """What may be mathematics: it is if there are signs in it."""
+    end = text[len(text.rstrip()) :]
+    signs = any(c in _SIGNS or c in _RAISED or c in "=√/" for c in text)
+    return _in_mathematics(text.rstrip()) + end if signs else _escaped(text)
+
+
+def _is_mathematics(part: str, following: str) -> bool:
+    if part[:1].isalpha() or part[:1] == "√":
+        letters = part.strip("√²ᵀᵖ⁻¹ˣ′")
+        if letters in (*_FUNCTIONS, "sign", *_DIFFERENTIALS, *_SIGNS):
+            return True
+        return letters.isascii() and (letters != part or len(letters) == 1 or following == "(")
+    return part[:1].isdigit() or part in _SIGNS or part in "=+/()"
+
+
+def _in_mathematics(text: str) -> str:
+    text = re.sub(r"[a-zA-Z]{2,}", lambda m: m[0] if m[0] in _DIFFERENTIALS else _function(m[0]), text)
+    text = re.sub(rf"[{''.join(_RAISED)}]+", lambda m: f"^{{{''.join(_RAISED[c] for c in m[0])}}}", text)
+    text = re.sub(r"√(\w+)", r"\\sqrt{\1}", text)
+    text = re.sub(r"(?<=[\w})])'? (?=[\w({\\⟨σ])", lambda m: m[0].rstrip() + r"\, ", text)
+    found = ""
+    for c in text:
+        found += " " * (c.isalpha() and found.endswith(_COMMANDS)) + _SIGNS.get(c, c)
+    return f"${found}$"
+
+
+def _function(name: str) -> str:
+    return f"\\{name}" if name in _FUNCTIONS else rf"\operatorname{{{_escaped(name)}}}"
+
+
+_FUNCTIONS = ("tanh", "sin", "cos", "ln", "exp", "max", "min")
+_DIFFERENTIALS = ("da", "db", "dx", "dA", "dB")
+_RAISED = {"²": "2", "ᵀ": r"\top", "ᵖ": "p", "⁻": "-", "¹": "1", "ˣ": "x"}
+_SIGNS = {
+    "′": "'", "−": "-", "<": "<", ">": ">", "|": "|", "σ": r"\sigma", "Σ": r"\Sigma", "π": r"\pi", "⊙": r"\odot",
+    "⟨": r"\langle", "⟩": r"\rangle", "≥": r"\ge", "≤": r"\le", "∂": r"\partial", "·": r"\cdot", "α": r"\alpha",
+    "η": r"\eta", "δ": r"\delta", "×": r"\times",
 }  # fmt: skip
+_COMMANDS = tuple(sign for sign in _SIGNS.values() if sign.startswith("\\"))
