@@ -1,5 +1,6 @@
 """The checks of derivatives: hand-written code in the shapes in which people have it, right and wrong."""
 
+import inspect
 import math
 
 import numpy as np
@@ -269,8 +270,43 @@ def test_a_kink_that_is_only_near():
     assert check.backward(lambda x: np.maximum(x, 0).sum(), lambda x: (x > 0) * 1.0, x)
 
 
-def test_a_function_of_any_number_of_arguments():
-    assert check.backward(loss_of_layer, lambda *inputs: gradients_of_layer(*inputs), layer())
+def loss_and_cache(x, W, b):
+    return np.tanh(x @ W + b).sum(), (x, W, b)
+
+
+def gradients_from_cache(cache):
+    x, W, b = cache
+    return affine_backward(1 - np.tanh(x @ W + b) ** 2, cache)
+
+
+@pytest.mark.parametrize(
+    ("forward", "hand"),
+    [
+        (affine, lambda *args: affine_backward(*args)),
+        (affine, lambda dout, *args: affine_backward(dout, *args)),
+        (affine, lambda dout, *cache: affine_backward(dout, cache)),
+        (affine, lambda dout, cache, **options: affine_backward(dout, cache)),
+        (lambda x, W, b: x @ W + b, lambda *args: affine_backward(args[0], args[1:])),
+        (lambda x, W, b: x @ W + b, lambda *args: affine_backward(args[-1], args[:-1])),
+        (lambda x, W, b: x @ W + b, lambda dout, *inputs: affine_backward(dout, inputs)),
+        (loss_and_cache, lambda *args: gradients_from_cache(*args)),
+        (loss_and_cache, lambda *inputs: gradients_from_cache(inputs)),
+        (loss_and_cache, lambda x, *others: gradients_from_cache((x, *others))),
+        (loss_and_cache, lambda x, W, b, **options: gradients_from_cache((x, W, b))),
+        (loss_and_cache, lambda **inputs: gradients_from_cache(inputs.values())),
+    ],
+)
+def test_a_function_of_any_number_of_arguments(forward, hand):
+    report = check.backward(forward, hand, layer()[:3])
+    assert report, str(report)
+    assert len(report.findings) == 3
+    signature = inspect.signature(hand)
+
+    def wrong(*args, **options):
+        return [1.5 * g for g in hand(*args, **options)]
+
+    wrong.__signature__ = signature
+    assert check.backward(forward, wrong, layer()[:3]).verdict == "wrong"
 
 
 def test_a_single_gradient_as_a_list_of_numbers():

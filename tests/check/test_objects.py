@@ -201,3 +201,21 @@ def test_a_function_that_returns_the_biases_first(sizes):
     report = check.backward(lambda weights, biases, x, y: network(weights, biases).cost(x, y), backprop, inputs)
     assert report, str(report)
     assert [f.name[:-1] for f in report.findings] == ["weights"] * (len(sizes) - 1) + ["biases"] * (len(sizes) - 1)
+
+
+class SetToZero(ThatAccumulates):
+    def zero_grad(self):
+        self.grads.clear()
+
+
+class SetToZeroInPart(ThatAccumulates):
+    def zero_grad(self):
+        self.grads.pop("W1", None)
+
+
+def test_gradients_that_are_set_to_zero_by_a_method_do_not_grow():
+    for net in (SetToZero(), SetToZeroInPart()):
+        report = check.backward(net, None, data())
+        wrong = [f.name for f in report.findings if f.verdict != "right"]
+        assert wrong == ([] if type(net) is SetToZero else ["b1", "W2"])
+        assert {cause.kind for cause in report.causes} == ({"accumulated"} if wrong else set())

@@ -182,8 +182,11 @@ def bindings(question: Question, backward: Callable[..., Any], cache: Any) -> li
         If there is none.
     """
     parameters = parameters_of(backward)
-    if parameters is None or any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
-        return _by_number(question, [f"x{i}" for i in range(len(question.arguments))], cache)
+    if parameters is None or any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return _of_any_number(question, parameters or [], cache)
+    if [p.kind for p in parameters] == [inspect.Parameter.VAR_KEYWORD]:
+        return [Binding({name: ("argument", name) for name in question.arguments})]
+    parameters = [p for p in parameters if p.kind is not p.VAR_KEYWORD]
     named, rest = Binding(outputs=0), []
     for p in parameters:
         source = _by_name(question, p.name, cache, named.outputs)
@@ -259,6 +262,20 @@ def _by_number(question: Question, names: list[str], cache: Any) -> list[Binding
     if m == 1 and n != 1:
         orders.append([("inputs", "")])
     return [Binding(dict(zip(names, order, strict=True))) for order in orders]
+
+
+def _of_any_number(question: Question, parameters: list[inspect.Parameter], cache: Any) -> list[Binding]:
+    """What `backward(*args)` may be meant to take, the likeliest first."""
+    n = len(question.arguments)
+    names = [f"x{i}" for i in range(n + 1)]
+    plain, beside = (_by_number(question, names[:m], None) for m in (n, n + 1))
+    cached = [b for m in (2, 1) for b in _by_number(question, names[:m], cache) if "cache" in b.kinds]
+    spread = {f"x{i + 1}": ("entry", i) for i in range(len(cache))} if isinstance(cache, (tuple, list)) else {}
+    if spread:
+        cached.append(Binding({"x0": ("gradient", 0), **spread}))
+    first = parameters[0].name if parameters and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL else ""
+    taken = first and first not in question.arguments and COTANGENT.fullmatch(first)
+    return [*cached, *beside, *plain] if taken else [*plain, *cached, *beside]
 
 
 def _binds(f: Callable[..., Any], args: tuple[Any, ...], options: Mapping[str, Any]) -> bool:

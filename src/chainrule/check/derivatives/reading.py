@@ -359,6 +359,8 @@ def _call(f: Callable[..., Any], given: dict[str, Any]) -> Any:
     """Call with the parameters in their order, and by name after one that is left to its default."""
     parameters = parameters_of(f)
     names = [p.name for p in parameters or []]
+    if [p.kind for p in parameters or []] == [inspect.Parameter.VAR_KEYWORD]:
+        return f(**given)
     if parameters is None or any(name not in names for name in given):
         return f(*given.values())
     positional: list[Any] = []
