@@ -103,3 +103,99 @@ def test_sums_in_which_large_numbers_cancel():
         x[0] = 0.0
         x[1] -= x.sum()
         assert check.backward(loss, backward, (rng.normal(size=40), x), seed=seed)
+
+
+def relu_network(relu):
+    def forward(W1, b1, W2, x):
+        h = relu(x @ W1 + b1)
+        return np.tanh(h @ W2).sum()
+
+    return forward
+
+
+def relu_by_hand(slope, k=1.0):
+    def backward(W1, b1, W2, x):
+        a = x @ W1 + b1
+        h = np.maximum(a, 0)
+        d = 1 - np.tanh(h @ W2) ** 2
+        da = d @ W2.T * slope(a) * k
+        return x.T @ da, da.sum(axis=0), h.T @ d, None
+
+    return backward
+
+
+RELUS = [
+    lambda a: np.maximum(a, 0),
+    lambda a: np.maximum(0, a),
+    lambda a: np.where(a > 0, a, 0),
+    lambda a: a * (a >= 0),
+    lambda a: np.array(a.tolist()).clip(0),  # cannot be recorded
+]
+CONVENTIONS = [lambda a: a > 0, lambda a: a >= 0, lambda a: (a > 0) + 0.5 * (a == 0)]
+
+
+@pytest.mark.parametrize("relu", RELUS)
+@pytest.mark.parametrize("slope", CONVENTIONS)
+def test_weights_that_are_zero_before_a_relu(relu, slope):
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        inputs = np.zeros((4, 5)), np.zeros(5), rng.normal(size=(5, 3)), rng.normal(size=(8, 4))
+        report = check.backward(relu_network(relu), relu_by_hand(slope), inputs, seed=seed)
+        assert [f.verdict for f in report.findings] == ["kink", "kink", "right"], str(report)
+        assert all(f.correct is None and f.worst is not None for f in report.findings[:2])
+        assert "correct" not in str(report)
+
+
+def test_a_kink_is_said_with_its_element_and_line():
+    x = np.array([2.0, 0.0, -1.0])
+    report = check.backward(lambda x: np.abs(x).sum(), np.sign, x)
+    line = test_a_kink_is_said_with_its_element_and_line.__code__.co_firstlineno + 2
+    assert (
+        "dx kink at [1]: yours 0, the slope is -1 on the left and 1 on the right, "
+        f"because of a tie in test_judge.py, line {line}; move the inputs off it to check this." in str(report)
+    )
+
+
+@pytest.mark.parametrize("relu", RELUS[:4])
+def test_a_sample_of_zeros_does_not_hide_what_is_wrong(relu):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(8, 4))
+    x[3] = 0
+    inputs = rng.normal(size=(4, 5)), np.zeros(5), rng.normal(size=(5, 3)), x
+    for slope in CONVENTIONS:
+        report = check.backward(relu_network(relu), relu_by_hand(slope), inputs)
+        assert [f.verdict for f in report.findings] == ["right", "kink", "right"], str(report)
+        assert check.backward(relu_network(relu), relu_by_hand(slope, 3), inputs).verdict == "wrong"
+
+
+def root(x):
+    return np.sqrt(x).sum()
+
+
+@pytest.mark.parametrize(
+    ("backward", "verdict", "words"),
+    [
+        (lambda x: 0.5 / np.sqrt(x), "kink", "dx kink at [0]: yours inf, the derivative is infinite there"),
+        (lambda x: np.where(x > 0, 0.5 / np.sqrt(x), 0), "kink", "yours 0, the derivative is infinite there"),
+        (lambda x: 0.5 * np.sqrt(x) / x, "wrong", "yours nan, the derivative is infinite there."),
+        (lambda x: 0.7 / np.sqrt(x), "wrong", "ratio 1.4"),
+        (lambda x: np.full(3, np.inf), "wrong", "2 elements are not finite"),
+    ],
+)
+def test_where_the_derivative_is_infinite(backward, verdict, words):
+    report = check.backward(root, backward, np.array([0.0, 1.0, 2.0]))
+    assert report.verdict == verdict
+    assert words in str(report)
+    assert "correct nan" not in str(report)
+
+
+def test_the_librarys_own_derivative_where_it_is_infinite():
+    with pytest.raises(check.GradientError, match="chainrule's inf, the derivative is infinite there"):
+        check.gradients(root, np.array([0.0, 1.0, 2.0]))
+
+
+def test_an_infinite_gradient_of_a_finite_one_has_no_cause():
+    report = check.backward(lambda x: (x**2).sum(), lambda x: np.where(x > 1, np.inf, 2 * x), np.array([0.5, 1.5]))
+    assert report.verdict == "wrong"
+    assert not report.causes
+    assert "1 element is not finite" in str(report)

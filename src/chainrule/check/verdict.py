@@ -58,9 +58,9 @@ class Finding:
     verdict : str
         One of `VERDICTS`.
     worst : tuple of int or None
-        The index where the two differ most; None if nothing differs or the shapes do not fit.
+        The index where the two differ most, or where there is a kink; None if nothing differs or the shapes do not fit.
     yours, correct : float or None
-        The two derivatives there, or, without an index, in one random direction.
+        The two derivatives there, or, without an index, in one random direction; at a kink there is no correct one.
     ratio : float or None
         `yours / correct` there.
     relative_error : float
@@ -90,9 +90,12 @@ class Finding:
             return f"{name} right, relative error {self.relative_error:.1g}."
         text = f"{name} {self.verdict}"
         if self.worst is not None:
-            text += f", worst at [{', '.join(map(str, self.worst))}]" if self.worst else ""
+            at = " at" if self.verdict == "kink" else ", worst at"
+            text += f"{at} [{', '.join(map(str, self.worst))}]" if self.worst else ""
         parts = [self.note] if self.note else []
-        if self.yours is not None and self.correct is not None:
+        if self.yours is not None and self.correct is None:
+            parts.insert(0, f"{self.whose} {number(self.yours)}")
+        elif self.yours is not None and self.correct is not None:
             parts.append(f"{self.whose} {number(self.yours)}, correct {number(self.correct)}")
         if (
             self.ratio is not None

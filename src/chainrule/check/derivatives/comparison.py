@@ -143,6 +143,19 @@ class Arithmetic:
             value = (4 * quotients[1] - quotients[0]) / 3
         return float("nan") if value is None else value / self.sizes[name]
 
+    def steepness(self, name: str, index: tuple[int, ...]) -> float:
+        """Infinity, with its sign, if the slope by one element grows without end towards it, as a root's at 0."""
+        d = np.zeros(self.point[name].shape)
+        d[index] = self.sizes[name]
+        for sign in (1, -1):
+            steps = sign * np.array([1e-4, 1e-6, 1e-8])
+            changes = np.array([self._real(self.moved({name: d}, h)) - self.value for h in steps])
+            slopes = np.abs(changes / steps)
+            grows = np.isfinite(changes).all() and (slopes[1:] > 3 * slopes[:-1]).all()
+            if grows and abs(changes[-1]) > 100 * self.eps * abs(self.value):
+                return float(np.copysign(np.inf, changes[-1] / steps[-1]))
+        return float("nan")
+
     def _real(self, point: Point) -> float:
         return float(np.real(self.evaluate(point)))
 

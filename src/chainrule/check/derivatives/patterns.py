@@ -165,7 +165,7 @@ def known_numbers(leaves: Mapping[str, Any], outputs: tuple[Any, ...], rate: flo
 
 def near(a: Array, b: Array, tol: float) -> bool:
     """Whether two arrays agree, relative to their size."""
-    if a.shape != b.shape or not np.isfinite(a).all():
+    if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
         return False
     return float(np.linalg.norm(a - b)) <= tol * float(max(np.linalg.norm(a), np.linalg.norm(b)))
 

@@ -4,6 +4,7 @@ try which mistake gives the gradients that somebody has.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import FunctionType
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from chainrule.check.derivatives.comparison import Array
 from chainrule.graph import Equation, Graph, Variable
 from chainrule.graph.graph import live
-from chainrule.ops.families import Elementwise
+from chainrule.ops.families import Comparison, Elementwise
 from chainrule.ops.op import OPS
 
 Pairs = list[tuple[Variable, Array]]
@@ -21,6 +22,15 @@ Part = tuple[int, Array]  # the equation that a contribution comes from, and the
 Join = Callable[[list[Part]], Array]
 
 MAX_EQUATIONS = 3000
+NUDGE = 1e-12  # how far a value is moved to one side of a kink
+
+
+class Gradients(dict[str, Array]):
+    """Gradients by name, and the tape that they come from."""
+
+    def __init__(self, found: Mapping[str, Array], tape: "Tape") -> None:
+        super().__init__(found)
+        self.tape = tape
 
 
 class Tape:
@@ -35,21 +45,31 @@ class Tape:
         One for each output: the gradient by it.
     wrt : sequence of str, optional
         The inputs whose gradients are wanted; by default all.
+    fixed : dict, optional
+        Values that some variables have instead of those that are computed.
     """
 
     def __init__(
-        self, graph: Graph, point: Sequence[Array], cotangents: Sequence[Any], wrt: Sequence[str] | None = None
+        self,
+        graph: Graph,
+        point: Sequence[Array],
+        cotangents: Sequence[Any],
+        wrt: Sequence[str] | None = None,
+        fixed: Mapping[Variable, Array] | None = None,
     ) -> None:
-        self.graph = graph
+        self.graph, self.point, self.cotangents, self.wrt = graph, point, cotangents, wrt
         self.equations = live(graph.equations, graph.outputs)
         self.values: dict[Variable, Array] = dict(zip(graph.inputs, point, strict=True))
         self.values.update(graph.constants)
+        fixed = fixed or {}
+        self.values.update({v: x for v, x in fixed.items() if v in self.values})
         self.made: dict[Variable, int] = {}
         self.inputs = tuple(v for v in graph.inputs if wrt is None or v.name in wrt)
         self.depends: set[Variable] = set(self.inputs)
         with np.errstate(all="ignore"):
             for i, e in enumerate(self.equations):
-                self.values[e.output] = np.asarray(e.op.forward(*self.operands(e), **e.attributes))
+                value = np.asarray(e.op.forward(*self.operands(e), **e.attributes))
+                self.values[e.output] = fixed.get(e.output, value)
                 self.made[e.output] = i
                 if not e.op.no_gradient and self.depends.intersection(variables(e)):
                     self.depends.add(e.output)
@@ -63,7 +83,7 @@ class Tape:
 
     def _compute(self) -> None:
         self.parts = self._pull(len(self.equations), {v: list(parts) for v, parts in self.seeds.items()}, {}, {})
-        self.gradients = self._gathered(self.parts, {})
+        self.gradients = Gradients(self._gathered(self.parts, {}), self)
 
     def _leave_shifts(self) -> None:
         """Take maxima that do not matter for constants, as everybody does with the one in a softmax."""
@@ -93,6 +113,46 @@ class Tape:
                 3000 + sum(sizes) + (sizes[0] * self.values[e.output].shape[-1] / 4 if e.op.name == "matmul" else 0)
             )
         return total
+
+    @cached_property
+    def ties(self) -> dict[Variable, tuple[Array, str]]:
+        """The variables that stand at a kink: which of their elements, and the line where the kink is."""
+        found: dict[Variable, tuple[Array, str]] = {}
+        for i, e in enumerate(self.equations):
+            x = next((x for x in variables(e) if x in self.depends), None)
+            if x is None or i in self.still or (at := self._at_kink(e)) is None or not at.any():
+                continue
+            at = fit(at.astype(float), self.values[x].shape) > 0
+            before, line = found.get(x, (at, e.origin))
+            found[x] = (at | before, line)
+        return found
+
+    def _at_kink(self, e: Equation) -> Array | None:
+        values = self.operands(e)
+        if e.op.name in ("abs", "relu", "sign"):
+            return np.asarray(values[0] == 0)
+        if e.op.name in ("maximum", "minimum") or issubclass(e.op, Comparison):
+            return np.asarray(values[0] == values[1])
+        if e.op.name in ("max", "min") and values[0].size:
+            axis = e.attributes["axis"]
+            largest = values[0] == getattr(np, e.op.name)(values[0], axis=axis, keepdims=True)
+            return np.asarray(largest & (largest.sum(axis=axis, keepdims=True) > 1))
+        return None
+
+    @cached_property
+    def sides(self) -> tuple[Gradients, ...]:
+        """The gradients on both sides of the kinks that the point stands at; none if it stands at none."""
+        if not self.ties:
+            return ()
+        found = []
+        for sign in (1, -1):
+            rng, fixed = np.random.default_rng(0), {}
+            for v, (at, _) in self.ties.items():
+                x = self.values[v]
+                share = rng.uniform(0.5, 1, x.shape)  # not the same for all, or the tie of a maximum stays one
+                fixed[v] = np.where(at, x + sign * NUDGE * share * (1 + np.abs(x)), x)
+            found.append(Tape(self.graph, self.point, self.cotangents, self.wrt, fixed).gradients)
+        return tuple(found)
 
     def changed(self, rules: Mapping[int, Rule], joins: Mapping[Variable, Join]) -> dict[str, Array]:
         """The gradients by the inputs' names if some equations had other rules, or some variables' contributions were
