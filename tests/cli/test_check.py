@@ -201,6 +201,10 @@ def test_the_page_needs_nothing_else_and_is_escaped(check, tmp_path):
         (["nowhere.at.all:f"], "there is no module nowhere"),
         (["ucsd"], "or the name of a report"),
         (["missing.py:f"], "there is no file missing.py"),
+        (["math:sqrt", *given("x=3")], "sqrt(x) cannot be computed here"),
+        (["math:hypot", *given("x=", "y=")], "would lose the derivative"),
+        (["math:hypot"], "hypot does not say what it takes"),
+        (["statistics:mean", *given("data=3")], "statistics:mean raised TypeError"),
     ],
 )
 def test_whose_fault_it_is_and_where(check, arguments, sentence):

@@ -53,7 +53,7 @@ def check(
         raise typer.BadParameter("it belongs to --grade.", param_hint="'--json'")
     from chainrule.check import page
 
-    outcomes = _theirs(lambda: _outcomes(target, inputs or [], backward, loss, seed))
+    outcomes = _theirs(lambda: _outcomes(target, inputs or [], backward, loss, seed), target)
     print("\n\n".join(outcome.text for outcome in outcomes))
     if html is not None:
         html.write_text(page.write(f"chainrule check {target}", outcomes), encoding="utf-8")
@@ -118,8 +118,8 @@ def _made(thing: type) -> Any:
     return thing()
 
 
-def _theirs(run: "Callable[[], list[Outcome]]") -> "list[Outcome]":
-    """What `run` gives; an exception in the user's own code is said to be one, with their line."""
+def _theirs(run: "Callable[[], list[Outcome]]", target: str) -> "list[Outcome]":
+    """What `run` gives; an exception in the user's own code, or in the library they named, is said to be one."""
     from chainrule.check.grading.worker import function_of, line_of, printable, raised
 
     try:
@@ -127,10 +127,21 @@ def _theirs(run: "Callable[[], list[Outcome]]") -> "list[Outcome]":
     except Exception as error:
         line = line_of(error)
         if not line:
-            raise
+            if isinstance(error, ChainruleError) or not _stands_in(error, target.partition(":")[0]):
+                raise
+            raise ChainruleError(f"{target} {printable(raised(error))}.") from error
         if isinstance(error, ChainruleError):
             if line in str(error):
                 raise
             raise ChainruleError(f"{error} ({line})") from error
         function = function_of(error).strip("<>")
         raise ChainruleError(f"your {function} {printable(raised(error))}.") from error
+
+
+def _stands_in(error: BaseException, module: str) -> bool:
+    """Whether an exception came through a module that is not chainrule's own."""
+    traceback, found = error.__traceback__, False
+    while traceback is not None:
+        found |= f"{traceback.tb_frame.f_globals.get('__name__')}.".startswith(f"{module}.")
+        traceback = traceback.tb_next
+    return found and module.partition(".")[0] != "chainrule"

@@ -102,11 +102,12 @@ class Question:
         """What `forward` returns."""
         try:
             return self.forward(**arguments) if self.by_keyword else self.forward(*arguments.values())
-        except (TypeError, ValueError) as error:
+        except Exception as error:
             if not inspect.isbuiltin(self.forward):
                 raise
+            reason = re.sub(r"^[^:]*, line \d+: ", "", str(error)).rstrip(".")  # which is not in C
             names = ", ".join(self.arguments)
-            raise InputError(f"{name_of(self.forward)} cannot be called with {names} as they are: {error}.") from error
+            raise InputError(f"{name_of(self.forward)}({names}) cannot be computed here: {reason}.") from error
 
     def seen(self, through: Any, arguments: dict[str, Any]) -> Any:
         """What `forward` returns if its functions are copied by `through.function`."""

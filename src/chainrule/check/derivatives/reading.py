@@ -183,6 +183,8 @@ class Hand:
             values = [value for _, value in entries]
             grouped = self._in_groups(returned, {name: leaves[name] for name in floats})
             gradients, notes = grouped or self._in_order(values, leaves, floats), []
+            if grouped and [*map(id, grouped.values())] != [*map(id, values)]:
+                notes = ["the gradients come in another order than the inputs; names and shapes tell which is which."]
         arrays = {name: numeric(value) for name, value in gradients.items() if value is not None}
         notes += [
             f"a {type(gradients[name]).__name__} was returned for {name}, which is no array of numbers."
