@@ -495,6 +495,17 @@ def test_the_loss_beside_gradients_in_another_order():
     assert {f.name for f in report.findings} == {"W", "reg"}
 
 
+def test_the_loss_beside_a_dict_and_something_else():
+    def hand(W, X, y, reg):
+        loss, dW = svm_loss(W, X, y, reg)
+        grads, scores = {"W": dW}, X @ W
+        return loss, grads, scores
+
+    report = check.backward(svm_loss, hand, svm_inputs())
+    assert report, str(report)
+    assert [f.name for f in report.findings] == ["W"]
+
+
 def test_the_loss_beside_the_derivative_of_a_number():
     assert check.backward(lambda x: (x**2, 2 * x), lambda x: (x**2, 2 * x), 2.0)
     assert not check.backward(lambda x: x**2, lambda x: (x**2, 3 * x), 2.0)

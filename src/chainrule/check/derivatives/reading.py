@@ -156,6 +156,9 @@ class Hand:
             return returned
         rest = [part for k, part in enumerate(returned) if k != i]
         self.names = [name for k, name in enumerate(self.names) if k != i]
+        dicts = [part for part in rest if isinstance(part, dict)]
+        if len(dicts) == 1 and all(self.names) and not match(self.names, [*floats]):
+            return dicts[0]  # `return loss, grads, probs`
         return rest[0] if len(rest) == 1 else type(returned)(rest)
 
     def _matched(self, returned: Any, leaves: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
