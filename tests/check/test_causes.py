@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from chainrule import check
+from chainrule.check.derivatives import causes
 from chainrule.lab.defects.derivatives import sigmoid, softmax
 
 CLASSES = 3
@@ -83,7 +84,7 @@ def test_activations(activation, slope, kind):
 def test_the_line_is_named():
     report = check.backward(network(np.tanh), by_hand(np.tanh, lambda a, h, g: 1.0), point())
     line = network.__code__.co_firstlineno + 2
-    assert f"the derivative of tanh in test_causes.py, line {line} is missing" in report.causes[0].sentence
+    assert f"the derivative of the tanh of test_causes.py, line {line} is missing" in report.causes[0].sentence
     assert report.causes[0].line == f"test_causes.py, line {line}"
 
 
@@ -243,3 +244,82 @@ def test_right_networks_pass_with_every_seed():
     for seed in range(200):
         inputs = point(seed)
         assert check.backward(network(relu), by_hand(relu, lambda a, h, g: a > 0), inputs, seed=seed), seed
+
+
+def test_the_line_of_a_factor_is_the_forwards():
+    def forward(W, x):
+        o = x @ W
+        return (o**2).mean()
+
+    inputs = np.random.default_rng(0).normal(size=(3, 2)), np.random.default_rng(1).normal(size=(7, 3))
+    report = check.backward(forward, lambda W, x: 2 * x.T @ (x @ W), inputs)
+    line = forward.__code__.co_firstlineno + 2
+    assert report.causes[0].sentence.endswith(f"is missing in the derivative of test_causes.py, line {line}.")
+
+
+@pytest.mark.parametrize("n", [6, 9, 12])
+def test_a_power_without_its_exponent_is_not_taken_for_some_size(n):
+    def forward(x):
+        return (x**3).sum()
+
+    report = check.backward(forward, lambda x: x**2, np.random.default_rng(0).normal(size=(n, 3)))
+    line = forward.__code__.co_firstlineno + 1
+    words = f"the exponent 3 as a factor is missing in the derivative of test_causes.py, line {line}."
+    assert report.causes[0].sentence == f"ratio 0.3333 everywhere: {words}"
+
+
+def test_names_keep_their_case():
+    def forward(a, X):
+        h = np.tanh(a @ X)
+        return (h @ X.T * a).sum() + np.sin(X).sum()
+
+    def backward(a, X):
+        h = np.tanh(a @ X)
+        return None, a.T @ (a @ X * (1 - h**2)) * 0 + np.cos(X)
+
+    rng = np.random.default_rng(0)
+    report = check.backward(forward, backward, (rng.normal(size=(4, 4)), rng.normal(size=(4, 4))))
+    assert "Of the 3 uses of X, only that in test_causes.py" in str(report)
+
+
+def test_two_results_of_one_line_are_told_apart():
+    def forward(a, b):
+        h = np.tanh(a) * np.sin(b) + np.exp(a) * np.cos(b)
+        return (h * np.tanh(h)).sum()
+
+    def backward(a, b):
+        h = np.tanh(a) * np.sin(b) + np.exp(a) * np.cos(b)
+        d = np.tanh(h) + h * (1 - np.tanh(h) ** 2)
+        da = (1 - np.tanh(a) ** 2) * np.cos(b) + np.exp(a) * np.cos(b)  # for the sine
+        return d * da, d * (np.tanh(a) * np.cos(b) - np.exp(a) * np.sin(b))
+
+    rng = np.random.default_rng(0)
+    report = check.backward(forward, backward, (rng.normal(size=5), rng.normal(size=5)))
+    place = f"test_causes.py, line {forward.__code__.co_firstlineno + 1}"
+    words = f"the derivative of {place} is taken with a later result of {place} than forward takes there."
+    assert report.causes[0].sentence == words
+
+
+def test_a_search_that_is_given_up_is_said(monkeypatch):
+    monkeypatch.setattr(causes, "SECONDS", 0.0)
+    monkeypatch.setattr(causes, "WORK", 0.0)
+    report = check.backward(network(np.tanh), by_hand(np.tanh, lambda a, h, g: 1.0), point())
+    assert not report.causes
+    assert "Skipped: some causes: not all were tried" in str(report)
+
+
+def test_a_wide_network_without_the_derivative_of_its_activation():
+    def forward(W1, b1, W2, b2, x, t):
+        y = softmax(relu(x @ W1 + b1) @ W2 + b2)
+        return -np.log(y[np.arange(len(t)), t]).mean()
+
+    def backward(W1, b1, W2, b2, x, t):
+        h = relu(x @ W1 + b1)
+        d = (softmax(h @ W2 + b2) - np.eye(10)[t]) / len(t)
+        d1 = d @ W2.T
+        return x.T @ d1, d1.sum(0), h.T @ d, d.sum(0), None, None
+
+    rng = np.random.default_rng(0)
+    W1, W2 = rng.normal(size=(784, 256)) / 28, rng.normal(size=(256, 10)) / 16
+    inputs = W1, rng.normal(size=256), W2, np.zeros(10), rng.normal(size=(64, 784)), rng.integers(10, size=64)
+    assert kinds(check.backward(forward, backward, inputs)) == {"missing activation derivative"}

@@ -197,7 +197,7 @@ def _joined(text: str, parts: Sequence[str]) -> str:
 
 
 def _capital(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:]
+    return sentence if "." in sentence.split(" ")[0] else sentence[:1].upper() + sentence[1:]  # not a file's name
 
 
 def _list(names: Sequence[str]) -> str:

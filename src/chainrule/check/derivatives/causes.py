@@ -2,6 +2,7 @@
 after another until it gives the gradients in question.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,14 @@ from chainrule.check.derivatives.watching import watched
 from chainrule.check.verdict import Cause
 from chainrule.errors import ChainruleError
 
-WORK = 4e8  # how many numbers all mutants together may handle: under a second
+SECONDS = 1.0  # how long mutants may be tried,
+WORK = 4e8  # and how many numbers they may handle in any case, so that a busy machine finds what others find
+
+
+class Found(dict[str, Cause]):
+    """Causes by input, and whether the search for them was given up."""
+
+    gave_up = False
 
 
 def record(
@@ -113,11 +121,17 @@ def explain(
         For those of the wrong inputs that one mistake explains, without contradicting another input.
     """
     search = _Search(tape, given, correct, list(wrong), tol)
+    gave_up, start = False, time.perf_counter()
     for mutant in Mistakes(tape, updated, targets).all():
-        if search.work > WORK or search.done(mutant):
+        if search.done(mutant):
+            break
+        if search.work > WORK and time.perf_counter() - start > SECONDS:
+            gave_up = True
             break
         search.look_at(mutant)
-    return search.causes()
+    found = Found(search.causes())
+    found.gave_up = gave_up
+    return found
 
 
 class _Search:

@@ -30,7 +30,7 @@ def activation(u: Array, v: Array) -> tuple[str, list[Form]]:
         return bool(np.allclose(v, y, rtol=1e-9, atol=1e-12))
 
     if same(np.tanh(u)):
-        return "tanh", [
+        return "the tanh", [
             ("wrong point", "1 - a² of its input a, not of its output", 1 - u**2),
             ("sign", "1 + h²; the sign is wrong", 1 + v**2),
             ("wrong point", "1 - h, without the square", 1 - v),
@@ -45,14 +45,14 @@ def activation(u: Array, v: Array) -> tuple[str, list[Form]]:
             ("wrong point", "1 - h², which is that of tanh", 1 - v**2),
         ]
     if same(np.maximum(u, 0)):
-        return "ReLU", [
+        return "the ReLU", [
             ("wrong point", "1 where its input is negative", (u < 0) * 1.0),
             ("wrong point", "its output, not 1, where that is positive", v),
         ]
     if (u > 0).all() and same(np.sqrt(u)):
         return "the root", [("wrong point", "1/2, without the division by the root", np.full(u.shape, 0.5))]
     if same(np.exp(u)):
-        return "exp", [("wrong point", "its input, not its output", u)]
+        return "the exp", [("wrong point", "its input, not its output", u)]
     if same(u**2):
         return "the square", [("factor", "x, without the factor 2", u)]
     return "", []

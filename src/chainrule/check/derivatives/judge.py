@@ -115,6 +115,7 @@ class Judge(Trials):
         for name in alone:
             del causes[name]  # of a single number, every ratio is constant
         causes = combined(causes, deeper)
+        self.gave_up = getattr(deeper, "gave_up", False) and not all(name in causes for name in wrong)
         for name in wrong:
             given = self.case.given[name]
             if name in self.small:
@@ -196,7 +197,10 @@ class Judge(Trials):
 
     def _skipped(self) -> list[str]:
         names = list(dict.fromkeys(self.tiny))
-        return [f"the digits of {', '.join(names)}: the gradient is smaller than rounding errors."] if names else []
+        said = [f"the digits of {', '.join(names)}: the gradient is smaller than rounding errors."] if names else []
+        if self.gave_up:
+            said.append("some causes: not all were tried, since that takes long at this size; give it fewer samples.")
+        return said
 
 
 def combined(simple: Mapping[str, Cause], deeper: Mapping[str, Cause]) -> dict[str, Cause]:
@@ -209,10 +213,28 @@ def combined(simple: Mapping[str, Cause], deeper: Mapping[str, Cause]) -> dict[s
         vague = "a constant factor" in cause.sentence and other.kind in ("sign", "factor")
         if vague or (cause.kind == "other loss" and other.kind in ("sign", "factor")):
             found[name] = other
+        elif other.kind == cause.kind == "factor" and other.line and not _is_count(other):
+            ratio = cause.sentence.split(" everywhere")[0].split(" = ")[0]
+            found[name] = Cause("factor", f"{ratio} everywhere: {other.sentence}", other.line)
         elif other.kind == cause.kind:
-            line = f" ({other.line})" if other.line and other.line not in cause.sentence else ""
-            found[name] = Cause(cause.kind, cause.sentence[:-1] + line + ".", other.line)
+            line = other.line if other.line and other.line not in cause.sentence else ""
+            found[name] = Cause(cause.kind, _with_line(cause.sentence, line), other.line)
     return found
+
+
+def _is_count(cause: Cause) -> bool:
+    """Whether a factor is the number of things that a mean or a sum runs over: sizes have names, such as batch size."""
+    return "of the mean is missing" in cause.sentence or cause.sentence.startswith("the sum is taken as a mean")
+
+
+def _with_line(sentence: str, line: str) -> str:
+    """A sentence about a derivative with the line of the forward code that it belongs to."""
+    if not line:
+        return sentence
+    first, *others = sentence[:-1].split(". ")
+    link = " in" if first.endswith("that the loss has") else " in the derivative of"
+    link = "; this is" + link if first.endswith(" right") else link
+    return ". ".join([f"{first}{link} {line}", *others]) + "."
 
 
 def not_finite(g: Array) -> str:

@@ -66,16 +66,16 @@ class Mistakes(Slips):
         u, v = self.tape.values[r.u], self.tape.values[r.v]
         with np.errstate(all="ignore"):
             name, forms = activation(u, v)
-            called = f"of {name} in" if name else "of"
+            called = f"of {name} of" if name else "of"
             yield "missing activation derivative", f"the derivative {called} {{line}} is missing.", np.ones(u.shape)
             for kind, words, factor in forms:
-                yield kind, f"the derivative of {name} in {{line}} is taken as {words}.", factor
+                yield kind, f"the derivative of {name} of {{line}} is taken as {words}.", factor
             where = "the derivative " + called + " {line} is taken at its output, not at its input."
             yield "wrong point", where, r.derivative(v)
-            if name == "ReLU":
+            if name == "the ReLU":
                 yield (
                     "wrong point",
-                    "the mask of the ReLU in {line} is taken from the gradient, not from its input.",
+                    "the mask in the derivative of the ReLU of {line} is taken from the gradient, not from its input.",
                     None,
                 )
             others = [w for w in self._alike(r.u) if w not in (r.u, r.v)]
@@ -94,7 +94,7 @@ class Mistakes(Slips):
                 continue
             for o, axis in logits(tape, e.output):
                 for kind, words, form in softmax_forms(y, axis):
-                    sentence = f"the derivative of the softmax in {e.origin} {words}."
+                    sentence = f"the derivative of the softmax of {e.origin} {words}."
                     yield Mutant(kind, sentence, e.origin, rules={i: to(o, form)})
 
     def _contributions(self) -> Iterator[Mutant]:
@@ -107,10 +107,11 @@ class Mistakes(Slips):
             few = sources if len(sources) <= 6 else [*sources[:2], *sources[-2:]]
             for source in few:
                 line = self._line(source)
-                sentence = f"{self._called(v)} is used {len(sources)} times, but only {line} contributes: = for +=."
+                uses = f"of the {len(sources)} uses of {self._called(v)}"
+                sentence = f"{uses}, only that in {line} contributes to its gradient: = for +=."
                 if not set(sources) - {source} <= pure:
                     yield Mutant("overwritten", sentence, line, joins={v: only({source})})
-                sentence = f"the contribution of {line} to the gradient of {self._called(v)} is missing."
+                sentence = f"the gradient of {self._called(v)} lacks what its use in {line} contributes."
                 if len(sources) > 2 and source not in pure:
                     yield Mutant("overwritten", sentence, line, joins={v: without({source})})
         many = {v: parts for v, parts in shared.items() if v in self.leaves}
@@ -164,7 +165,7 @@ class Mistakes(Slips):
             for line in lines if len(vs) > 1 else ():
                 gone = {v: {s for s, _ in shared[v] if self._line(s) == line} for v in vs}
                 joins = {v: without(gone[v]) for v in vs if 0 < len(gone[v]) < len(shared[v])}
-                sentence = f"the contribution of {line} to the gradient of {self._called(vs[0])} is missing."
+                sentence = f"the gradient of {self._called(vs[0])} lacks what its use in {line} contributes."
                 yield Mutant("overwritten", sentence, line, joins=joins)
 
     def _windows(self) -> Iterator[Mutant]:
@@ -242,7 +243,7 @@ class Mistakes(Slips):
         e = self.tape.equations[i]
         x = e.inputs[p]
         for w in self._alike(x, i)[:12]:
-            sentence = f"the derivative of {e.origin} is taken with {self._called(w)} in place of {self._called(x)}."
+            sentence = f"the derivative of {e.origin} is taken with {self._instead(w, x)}."
             yield Mutant("wrong point", sentence, e.origin, rules={i: self._with(i, p, self.tape.values[w])})
         if x in self.leaves and x.name in self.updated:
             sentence = f"the derivative of {e.origin} is taken with {x.name} as it is after the update."

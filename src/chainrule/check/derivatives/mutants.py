@@ -130,5 +130,13 @@ class Mutants:
             return v.name
         return f"the result of {self.tape.equations[self.tape.made[v]].origin}" if v in self.tape.made else "a constant"
 
+    def _instead(self, w: Variable, x: Variable) -> str:
+        """One variable in place of another, in words that tell them apart."""
+        one, other = self._called(w), self._called(x)
+        if one != other:
+            return f"{one} in place of {other}"
+        when = "an earlier" if self.tape.made.get(w, -1) < self.tape.made.get(x, -1) else "a later"
+        return f"{when} {one.removeprefix('the ')} than forward takes there"
+
     def _line(self, i: int) -> str:
         return self.tape.equations[i].origin if i < len(self.tape.equations) else "the output"

@@ -31,7 +31,7 @@ class Slips(Mutants):
 
     def _signs(self) -> Iterator[Mutant]:
         for p, which in ((0, "first"), (1, "second")):
-            sentence = f"the sign of the derivative by the {which} operand in {{line}} is wrong."
+            sentence = f"the sign is wrong in the derivative of {{line}} by its {which} operand."
 
             def flipped(i: int, p: int = p) -> Rule | None:
                 inputs = self.tape.equations[i].inputs
@@ -50,7 +50,7 @@ class Slips(Mutants):
                 rule = self._operand(i, 0, lambda _, d, f=factor: d * f)  # type: ignore[misc]
                 rule = rule or self._operand(i, 1, lambda _, d, f=factor: d * f)  # type: ignore[misc]
                 if rule is not None:
-                    yield Mutant("factor", f"{what} in {line}.", line, rules={i: rule})
+                    yield Mutant("factor", f"{what} in the derivative of {line}.", line, rules={i: rule})
         shared = {v for v, parts in tape.parts.items() if len(parts) > 1}
         for factor, name in ((2.0, "a factor 2 is too much"), (0.5, "a factor 2 is missing")):
 
@@ -91,7 +91,7 @@ class Slips(Mutants):
                 a, b = self.tape.operands(self.tape.equations[i])
                 return self._product(i, p, (a, b)[p].shape, untransposed(a, b, p)[k])
 
-            sentence = f"a transpose is missing in the derivative by the {which} factor in {{line}}."
+            sentence = f"a transpose is missing in the derivative of {{line}} by its {which} factor."
             yield from self._each("transpose", sentence, change, only="matmul")
         for k, which in ((-1, "last"), (0, "first")):
 
@@ -100,7 +100,7 @@ class Slips(Mutants):
                 return self._product(i, 1, b.shape, last_only(a, k)) if a.shape[-2] > 1 else None
 
             sentence = (
-                f"only the {which} sample contributes to the derivative by the second factor in {{line}}: = for +=."
+                f"only the {which} sample contributes to the derivative of {{line}} by its second factor: = for +=."
             )
             yield from self._each("overwritten", sentence, single, only="matmul")
 
@@ -119,16 +119,30 @@ class Slips(Mutants):
     def _sums(self) -> Iterator[Mutant]:
         """Broadcasting that is undone wrongly, or not at all."""
         kinds: list[tuple[str, str, Reduce]] = [
-            ("factor", "the mean is taken where {line} needs the sum over its copies.", mean),
-            ("missing sum", "the sum over what {line} broadcasts is missing.", unsummed),
-            ("missing sum", "only the first row is taken where {line} needs the sum over all.", row(0)),
-            ("overwritten", "only the last row is taken where {line} needs the sum over all.", row(-1)),
+            (
+                "factor",
+                "the mean is taken in the derivative of {line}, which needs the sum over what is broadcast there.",
+                mean,
+            ),
+            ("missing sum", "the sum over what is broadcast is missing in the derivative of {line}.", unsummed),
+            (
+                "missing sum",
+                "only the first row is taken in the derivative of {line}, which needs the sum over all.",
+                row(0),
+            ),
+            (
+                "overwritten",
+                "only the last row is taken in the derivative of {line}, which needs the sum over all.",
+                row(-1),
+            ),
         ]
         for axis, keep in itertools.product(range(4), (False, True)):
-            sentence = "the sum runs over the wrong axis where {line} is broadcast."
+            sentence = "the sum over what is broadcast runs over the wrong axis in the derivative of {line}."
             kinds.append(("wrong axis", sentence, other_axis(axis, keep)))
             kinds.append(("wrong axis", sentence, other_axis(axis, keep, mean=True)))
-        kinds.append(("wrong axis", "the sum runs over all axes where {line} is broadcast.", everything))
+        kinds.append(
+            ("wrong axis", "the sum over what is broadcast runs over all axes in the derivative of {line}.", everything)
+        )
         for kind, sentence, reduce in kinds:
             for p in (0, 1):
 
@@ -188,5 +202,5 @@ class Slips(Mutants):
                 axis, keepdims = e.attributes["axis"], e.attributes["keepdims"]
                 return [(e.inputs[0], np.broadcast_to(g if keepdims else np.expand_dims(g, axis), shape))]
 
-            sentence = f"the gradient of the maximum in {e.origin} goes to all elements, not to the largest."
+            sentence = f"the derivative of the maximum of {e.origin} goes to all elements, not to the largest."
             yield Mutant("wrong point", sentence, e.origin, rules={i: spread})

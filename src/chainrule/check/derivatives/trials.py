@@ -87,6 +87,7 @@ class Trials:
         self.bands = False
         self.infinite: dict[str, tuple[int, ...]] = {}  # an element where the derivative is infinite
         self.steep: dict[str, Array] = {}  # all those where it is also given as infinite
+        self.gave_up = False  # whether the search for a cause was not finished
         self.trusted = False  # whether another route's gradients agree with arithmetic
 
     def _norm(self, name: str) -> float:
