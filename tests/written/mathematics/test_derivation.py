@@ -1,6 +1,8 @@
 """The derivations that the reports ask for, and that no wrong line is ever printed."""
 
+import re
 import sys
+from dataclasses import fields
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -17,7 +19,19 @@ from chainrule.ops.activation import Tanh
 from chainrule.ops.op import OPS
 from chainrule.written.mathematics.derivation import Derivation, derivation, html, latex
 from chainrule.written.mathematics.evaluation import Evaluation, UnlikeError
-from chainrule.written.mathematics.formula import Symbol, add, divide, multiply
+from chainrule.written.mathematics.formula import (
+    Cases,
+    Derivative,
+    Formula,
+    Index,
+    Indexed,
+    Number,
+    Relation,
+    Symbol,
+    add,
+    divide,
+    multiply,
+)
 from chainrule.written.mathematics.latex import write
 from chainrule.written.mathematics.steps import step
 from chainrule.written.program import longhand
@@ -342,6 +356,98 @@ def test_every_op_can_be_derived_on_paper(name):
         loss.parameter_names = [*names, "G"]
         graph = simplify(derive(simplify(trace(loss, *values.values())), wrt))
         assert len([line for line in derivation(graph, values).lines if line.section == "backward"]) >= len(wrt)
+
+
+@pytest.mark.parametrize(
+    ("f", "shapes", "expected"),
+    [
+        (lambda x, G: (x.reshape(3, 4) * G).sum(), [(12,), (3, 4)], r"\operatorname{reshape}_{12}(G)"),
+        (
+            lambda x, W, t: ((x.reshape(-1, 4) @ W - t) ** 2).sum(),
+            [(5, 2, 2), (4, 3), (5, 3)],
+            r"\operatorname{reshape}_{5 \times 4}(x)",
+        ),
+        (lambda x, G: (x[::-1] * G).sum(), [(5,), (5,)], r"G_{4 - i}"),
+        (lambda x, G: (x[1:-1] * G).sum(), [(5,), (3,)], r"G_{i - 1} & \text{if } 1 \le i < 4 \\ 0 & \text{else}"),
+        (lambda x, G: (x[2:] * G).sum(), [(5,), (3,)], r"G_{i - 2} & \text{if } i \ge 2 \\ 0"),
+        (lambda x, G: (x[:2] * G).sum(), [(5,), (2,)], r"G_{i} & \text{if } i < 2 \\ 0"),
+        (lambda x, G: (x[3:0:-1] * G).sum(), [(5,), (3,)], r"G_{3 - i} & \text{if } 1 \le i < 4 \\ 0"),
+        (lambda x, G: (x[-1:] * G).sum(), [(5, 3), (1, 3)], r"[i = 4]\, G_{j}"),
+        (lambda x, G: (x[::2] * G).sum(), [(5,), (3,)], r"\sum_{j} [i = 2\, j]\, G_{j}"),
+        (lambda x, t, G: (x[t, 1:] * G).sum(), [(5, 3), np.array([1, 1]), (2, 2)], r"\sum_{k} [t_{k} = i]\, "),
+        (
+            lambda x, t, G: (x[t[:, None], t] * G).sum(),
+            [(5, 5), np.array([1, 1]), (2, 2)],
+            r"\sum_{k, l} [t_{k} = i]\, [t_{l} = j]\, G_{kl}",
+        ),
+        (lambda x, t, G: (x[t, t] * G).sum(), [(5, 5), np.array([1, 1]), (2,)], r"[t_{k} = i]\, [t_{k} = j]\, G_{k}"),
+        (
+            lambda x: (np.pad(x, (1, 2), constant_values=1) ** 2).sum(),
+            [(5,)],
+            r"x_{i - 1} & \text{if } 1 \le i < 6 \\ 1",
+        ),
+    ],
+)
+def test_what_only_arranges_says_what_stands_where(f, shapes, expected):
+    found = lines(f, *shapes, wrt=["x"])
+    assert any(expected in line for line in found), found
+    assert "scatter" not in "".join(found)
+
+
+def test_a_symbolic_size_stands_in_shapes_and_indices():
+    def loss(x, W):
+        return ((x.reshape(-1, 2) @ W) ** 2).sum() + (x[1:, 0] * x[:-1, 0]).sum()
+
+    found = "".join(lines(loss, (5, 3, 2), (2, 4), wrt=["x", "W"], batch={"x": 0}))
+    assert r"\operatorname{reshape}_{3N \times 2}(x)" in found
+    assert r"\text{if } n < N - 1" in found
+
+
+def test_a_formula_has_no_value_outside_of_an_array():
+    x = Symbol("x", "x")
+    after = Indexed(x, (add(Index("i"), Number(1)),))
+    evaluation = Evaluation({"x": np.arange(3.0)}, {"i": 3})
+    np.testing.assert_array_equal(evaluation(after), [1, 2, np.nan])
+    np.testing.assert_array_equal(evaluation(Cases(Relation(Index("i"), "<", Number(2)), after, Number(0))), [1, 2, 0])
+    between = Relation(Relation(Number(1), "≤", Index("i")), "<", Number(2))
+    np.testing.assert_array_equal(evaluation(between), [False, True, False])
+
+
+def used(part):
+    """The names of the values in a formula."""
+    if isinstance(part, (Symbol, Derivative)):
+        return {part.name}
+    inner = part if isinstance(part, tuple) else [getattr(part, field.name) for field in fields(part)]
+    return {name for x in inner if isinstance(x, (tuple, Formula)) for name in used(x)}
+
+
+def test_lines_use_only_what_stands_before_and_are_counted_in_their_order(monkeypatch):
+    made = []
+    remember = Derivation.__init__
+    monkeypatch.setattr(Derivation, "__init__", lambda self, *a, **k: (remember(self, *a, **k), made.append(self))[0])
+    for case in CASES.values():
+        args = case.make(np.random.default_rng(0), 5)
+        longhand(case.f, *args, argnums=case.argnums, batch=case.batch, format="latex")
+    for found in made:
+        graph = found.graph
+        known = {v.name for v in (*graph.inputs, *graph.constants)} | {*graph.sizes, "e^", "π", "ℝ", ""}
+        last = 0
+        for line in found.lines:
+            assert used(line.right) <= known, write(line.left)
+            known |= used(line.left)
+            if (
+                line.section == "backward"
+                and (g := re.match(r"g(?:_\{(\d+)|$)", write(line.left)))
+                and "g" not in given(graph)
+            ):
+                assert int(g[1] or 1) > last
+                last = int(g[1] or 1)
+    assert len(made) == len(CASES)
+
+
+def given(graph):
+    """The names that the person chose."""
+    return {v.name[0] for v in (*graph.inputs, *(e.output for e in graph.equations if not e.rule))}
 
 
 def rules(f, *shapes, **options):

@@ -1,5 +1,6 @@
 """Indices of formulas: sizes and conditions, and what ops that take and place elements mean: `x[1:]`, `x[t]`."""
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -9,8 +10,11 @@ from chainrule.ops import dims
 from chainrule.ops.dims import Dim, Later
 from chainrule.ops.indexing import ARRAY
 from chainrule.ops.op import Op
+from chainrule.ops.structure import Reshape
 from chainrule.written.mathematics.formula import (
+    PRODUCT,
     Call,
+    Cases,
     Fence,
     Formula,
     Index,
@@ -18,11 +22,12 @@ from chainrule.written.mathematics.formula import (
     Relation,
     Root,
     Size,
+    Sum,
     add,
     big,
+    bracketed,
     divide,
     multiply,
-    negative,
     power,
     subtract,
 )
@@ -53,7 +58,7 @@ def size_as_formula(x: Any) -> Formula:
         whole = terms[0]
         for term in terms[1:]:
             whole = add(whole, term)
-        return whole
+        return counted(whole, Number(0), 1) if len(terms) > 1 else whole
     if isinstance(x, Later):
         parts = [size_as_formula(o) for o in x.operands]
         if x.symbol == "sqrt":
@@ -84,14 +89,30 @@ def _shifted(i: Formula | None, part: slice, size: Any) -> Formula:
         start = size + start
     if isinstance(i, Number):  # the only element of an axis of size 1
         return size_as_formula(start)
-    f = i if step == 1 else negative(i) if step == -1 else multiply(Number(step), i, "numbers")
-    if isinstance(start, int) and start == 0:
-        return f
-    return (
-        add(f, size_as_formula(start))
-        if step > 0
-        else subtract(size_as_formula(start), i if step == -1 else multiply(Number(-step), i, "numbers"))
+    steps = i if abs(step) == 1 else multiply(Number(abs(step)), bracketed(i, PRODUCT), "numbers")
+    return counted(size_as_formula(start), steps, 1 if step > 0 else -1)
+
+
+def counted(start: Formula, steps: Formula, sign: int) -> Formula:
+    """start + steps or start - steps as an index, with its numbers taken together: n + 1, 11 - i, N - 1."""
+    whole = add(start, steps) if sign > 0 else subtract(start, steps)
+    assert isinstance(whole, Sum)
+    terms = [term for s, x in whole.terms for term in _terms(s, x)]
+    numbers = sum(s * x.value for s, x in terms if isinstance(x, Number))
+    others = sorted(
+        [t for t in terms if not isinstance(t[1], Number)], key=lambda t: isinstance(t[1], Size) + (t[0] < 0)
     )
+    if not others:
+        return Number(numbers)
+    number_term = [(1 if numbers > 0 else -1, Number(abs(numbers)))] if numbers else []
+    terms = [*number_term, *others] if others[0][0] < 0 else [*others, *number_term]
+    return terms[0][1] if terms[0][0] > 0 and len(terms) == 1 else Sum(tuple(terms))
+
+
+def _terms(sign: int, x: Formula) -> list[tuple[int, Formula]]:
+    """The terms of one that may be a sum in brackets."""
+    inside = x.inside if isinstance(x, Fence) and x.bracket == "(" else x
+    return [t for s, y in inside.terms for t in _terms(sign * s, y)] if isinstance(inside, Sum) else [(sign, x)]
 
 
 def _counted(part: Any, size: Any) -> Formula:
@@ -104,7 +125,10 @@ def as_number(f: Formula) -> Formula:
 
 
 def opaque(e: Equation, values: tuple[Formula, ...]) -> Formula:
-    """An equation as the op's name with its arguments; what it takes along which axis stands below."""
+    """An equation as the op's name with its arguments; what it takes along which axis, or its shape, stands below."""
+    if e.op is Reshape:
+        shape = "×".join(re.sub(r"(?<=\d)\*", "", str(n)) for n in e.output.shape) or "1"  # 5*N as 5N
+        return Call(e.op.name, values, compute=Applied(e.op, e.attributes), note=shape)
     said = [e.attributes[key] for key in ("axis", "index", "order", "widths") if key in e.attributes]
     note = ", ".join(map(show_attribute, said[0])) if said and isinstance(said[0], tuple) else "".join(map(str, said))
     return Call(e.op.name, values, compute=Applied(e.op, e.attributes), note=note)
@@ -151,30 +175,82 @@ def getitem(f: "Formulas", e: Equation, at: At) -> Formula:
 
 
 def scatter(f: "Formulas", e: Equation, at: At) -> Formula:
-    """Σ over the places that were taken: [t_n = i] x_n."""
+    """What was taken, at its place, and 0 elsewhere: for arrays Σ_n [t_n = i] x_n, for slices x_{i - 1} where i ≥ 1."""
     x, *arrays = e.inputs
     index = e.attributes["index"]
     if at is None or None in at:
         raise NeedsIndicesError
-    single = len({a.shape for a in arrays}) <= 1 and not (arrays and any(isinstance(part, int) for part in index))
     first = index.index(ARRAY) if arrays else 0
-    if not single or index[first : first + len(arrays)] != (ARRAY,) * len(arrays):
+    if (arrays and any(isinstance(part, int) for part in index)) or index[first : first + len(arrays)] != (
+        ARRAY,
+    ) * len(arrays):
         return f.opaque(e, at)
-    places = tuple(f.fresh(n) for n in arrays[0].shape) if arrays else ()
-    given, inner, conditions = iter(arrays), [], []
-    for i, part in zip(at, index, strict=True):
+    places = tuple(f.fresh(n) for n in dims.broadcast(*(a.shape for a in arrays))) if arrays else ()
+    summed, given, conditions = list(places), iter(arrays), []
+    inner: list[Formula] = []
+    ranges: list[Relation] = []
+    for i, part, size in zip(at, index, e.output.shape, strict=True):
         assert i is not None
-        if part == slice(None):
-            inner.append(i)
-        elif isinstance(part, slice):
-            return f.opaque(e, at)
+        if isinstance(part, slice):
+            length = x.shape[len(inner)]
+            if not is_one(length) and part.step in (None, 1, -1):
+                place, limits = _placed(i, part, size, length)
+                ranges += limits
+            else:
+                place = f.fresh(length)
+                summed.append(place)
+                conditions.append(Relation(i, "=", _shifted(place, part, size)))
+            inner.append(place)
+        elif part is ARRAY:
+            a = next(given)
+            inner += places if len(inner) == first else ()
+            conditions.append(Relation(f.value(a, places[len(places) - len(a.shape) :]), "=", i))
         else:
-            inner += places if part is ARRAY and not set(places) & set(inner) else ()
-            value = f.value(next(given), places) if part is ARRAY else Number(part)
-            if value != i:  # on an axis of size 1 both are 0
-                first_side, other = (value, i) if part is ARRAY else (i, value)
-                conditions.append(Fence("[", Relation(first_side, "=", other)))
+            conditions.append(Relation(i, "=", _counted(part, size)))
     total = f.value(x, tuple(inner))
+    for limit in ranges:
+        total = Cases(limit, total, Number(0))
     for condition in reversed(conditions):
-        total = multiply(condition, total, "numbers")
-    return big("sum", running(*places), total)
+        if condition.left != condition.right:  # on an axis of size 1 both are 0
+            total = multiply(Fence("[", condition), total, "numbers")
+    return big("sum", running(*summed), total)
+
+
+def pad(f: "Formulas", e: Equation, at: At) -> Formula:
+    """The same elements further on, between copies of a number."""
+    (x,) = e.inputs
+    if at is None or None in at:
+        raise NeedsIndicesError
+    if any(is_one(n) for n in x.shape):
+        return f.opaque(e, at)
+    inner: list[Formula] = []
+    ranges: list[Relation] = []
+    for i, (before, _), size, length in zip(at, e.attributes["widths"], e.output.shape, x.shape, strict=True):
+        assert i is not None
+        place, limits = _placed(i, slice(before, None), size, length)
+        inner.append(place)
+        ranges += limits
+    total = f.value(x, tuple(inner))
+    for limit in ranges:
+        total = Cases(limit, total, number(float(e.attributes["value"])))
+    return total
+
+
+def _placed(i: Formula, part: slice, size: Any, length: Any) -> tuple[Formula, list[Relation]]:
+    """Which element of x, of this length, stands at place i of a larger axis where x was put at a slice of step ±1.
+
+    Also for which i there is one, unless for all.
+    """
+    back = part.step == -1
+    start = (size - 1 if back else 0) if part.start is None else part.start
+    if not isinstance(start, Dim) and start < 0:
+        start = size + start
+    low, high = (start - length + 1, start + 1) if back else (start, start + length)
+    origin = size_as_formula(start)
+    place = counted(origin, i, -1) if back else counted(i, origin, -1)
+    below, above = not dims.same(low, 0), not dims.same(high, size)
+    if below and above:
+        return place, [Relation(Relation(size_as_formula(low), "≤", i), "<", size_as_formula(high))]
+    if below:
+        return place, [Relation(i, "≥", size_as_formula(low))]
+    return place, [Relation(i, "<", size_as_formula(high))] if above else []

@@ -107,6 +107,8 @@ class Evaluation:
                 return np.asarray(base**exponent)
             case Root():
                 return np.sqrt(self(f.inside))
+            case Relation(left=Relation() as first):
+                return np.logical_and(*self._aligned(first, Relation(first.right, f.sign, f.right)))
             case Relation():
                 return np.asarray(RELATIONS[f.sign](*self._aligned(f.left, f.right)))
             case Cases():
@@ -160,10 +162,16 @@ class Evaluation:
         return a == b
 
     def _element(self, f: Indexed) -> Array:
+        """An element; outside of the array there is none, which nothing computed with it survives but a choice."""
         n = len(self.letters)
         base = self(f.base)
         base = np.squeeze(base.reshape(base.shape[n:]))
-        return np.asarray(base[tuple(np.broadcast_arrays(*(self(i).astype(int) for i in f.indices)))])
+        places = np.broadcast_arrays(*(self(i).astype(int) for i in f.indices))
+        inside = np.all([(p >= 0) & (p < size) for p, size in zip(places, base.shape, strict=False)], axis=0)
+        found = np.asarray(base[tuple(np.where(inside, p, 0) for p in places)])
+        if inside.all():
+            return found
+        return np.where(inside.reshape(inside.shape + (1,) * (found.ndim - inside.ndim)), found, np.nan)
 
 
 def _is_product(f: Formula) -> bool:

@@ -173,7 +173,7 @@ class Indexed(Formula):
 
 @dataclass(frozen=True)
 class Relation(Formula):
-    """A comparison."""
+    """A comparison; of a comparison on the left, as in 1 ≤ i < 4, both hold."""
 
     left: Formula
     sign: str

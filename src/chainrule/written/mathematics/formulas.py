@@ -18,7 +18,7 @@ from chainrule.ops.loss import BinaryCrossEntropy, CrossEntropy, LogSoftmax, Sof
 from chainrule.ops.op import Op
 from chainrule.ops.product import Matmul
 from chainrule.ops.reduction import Logsumexp, Max, Mean, Min, Sum
-from chainrule.ops.structure import BroadcastTo, Cast, Reshape, SumTo, Transpose
+from chainrule.ops.structure import BroadcastTo, Cast, Pad, Reshape, SumTo, Transpose
 from chainrule.written.mathematics.elements import (
     Applied,
     At,
@@ -27,6 +27,7 @@ from chainrule.written.mathematics.elements import (
     getitem,
     is_one,
     opaque,
+    pad,
     running,
     scatter,
     size_as_formula,
@@ -337,4 +338,5 @@ RULES: dict[type[Op], Callable[[Formulas, Equation, At], Formula]] = {
     Reshape: Formulas._reshape,
     Getitem: getitem,
     ScatterAdd: scatter,
+    Pad: pad,
 }

@@ -127,12 +127,14 @@ class Notation:
             unit = array.ndim == 2 and array.size > 1 and np.array_equal(array, np.eye(*array.shape))
             name = names.unique("I" if unit else v.name)
             found[v] = number(float(array.reshape(()))) if array.size == 1 else symbol(name)
+        given: dict[Variable, str] = {}
         for v, name in names.of.items():
             if v not in self.gradients or self.gradients[v] not in names.of:
                 backward = v in self.lines.made and self.lines.made[v].rule
                 name = names.unique("g") if backward and name.startswith("d") else name
                 short = LETTERS.get(re.sub(r"_?\d+$", "", name)) if AUTOMATIC.match(v.name) else None
-                found[v] = symbol(names.unique(short) if short else name)
+                given[v] = names.unique(short) if short else name
+        found.update({v: symbol(name) for v, name in self._counted(given).items()})
         if self.loss is not None and names.of[self.loss] == "loss":
             taken = any(isinstance(s, Symbol) and s.letter == "L" for v, s in found.items() if v is not self.loss)
             found[self.loss] = symbol("ℒ" if taken else "L")
@@ -143,6 +145,18 @@ class Notation:
                 of_input = v in returned and source in self.graph.inputs and self.loss is not None
                 found[v] = self.derivative(found, v, source) if of_input else Symbol(v.name, "δ", (found[source],))
         return found
+
+    def _counted(self, names: dict[Variable, str]) -> dict[Variable, str]:
+        """The names with the numbers that the library gave them in the order of the lines."""
+        groups: dict[str, dict[Variable, str]] = {}
+        for v, name in names.items():
+            base = re.sub(r"_\d+$", "", name)
+            made = self.lines.made.get(v)
+            if made and base in ("g", *LETTERS.values()) and (made.rule or AUTOMATIC.match(v.name)):
+                groups.setdefault(base, {})[v] = name
+        for group in groups.values():
+            names = {**names, **dict(zip(group, sorted(group.values(), key=lambda n: (len(n), n)), strict=True))}
+        return names
 
     def derivative(self, symbols: Mapping[Variable, Formula], v: Variable, source: Variable) -> Formula:
         """∂L/∂x, which `v` holds."""
