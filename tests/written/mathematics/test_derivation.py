@@ -479,6 +479,15 @@ def test_contributions_by_one_rule_say_it_once():
     assert found[r"\frac{\partial L}{\partial W}"] == "dB = Aᵀ G"
 
 
+def test_a_product_of_rearranged_axes_is_not_taken_for_a_transpose():
+    def loss(a, v):
+        return (np.swapaxes(a @ v, 1, 2) ** 2).sum()
+
+    found = rules(loss, (2, 3, 4, 4), (2, 3, 4, 5))
+    assert found[r"\frac{\partial L}{\partial a}"] == "dA = G Bᵀ"
+    assert found[r"\frac{\partial L}{\partial v}"] == "dB = Aᵀ G"
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_one_line_has_one_rule(name):
     case = CASES[name]

@@ -156,11 +156,20 @@ class Derivation:
         if all(p.op is SumTo for p in parts):
             return SUMMED
         if rule == Matmul.rule:  # of several products, or of one within: which half they are
-            halves = {note(lines, p) for p in parts if p.op is Matmul}
+            halves = {self._half(p) for p in parts if p.op is Matmul}
             return halves.pop() if len(halves) == 1 else Matmul.rule if halves else ""
+        if e.op is Matmul and e.rule == Matmul.name:
+            return self._half(e)
         if rule == Multiply.rule and all(p.op is not Multiply or _by_number(p) for p in lines.tree(e)):
             return ""
         return rule
+
+    def _half(self, e: Equation) -> str:
+        """Of which factor of a product this is the derivative: Aᵀ swaps the last two axes, no others."""
+        left = self.notation.lines.made.get(e.inputs[0])
+        order = left.attributes["order"] if left is not None and left.op is Transpose else ()
+        swaps = order[-2:] == (len(order) - 1, len(order) - 2)
+        return note(self.notation.lines, e) if swaps or not order else "dA = G Bᵀ"
 
     def _terms(self, e: Equation) -> Iterator[Equation]:
         """What is added up in a line."""
