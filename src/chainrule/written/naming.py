@@ -206,5 +206,6 @@ def _rule(lines: Lines, e: Equation) -> str:
         return "broadcast forward, summed backward"
     if e.op is Matmul and rule is Matmul:
         left = lines.made.get(e.inputs[0])
-        return "dB = Aᵀ G" if left is not None and left.op is Transpose else "dA = G Bᵀ"
+        order = left.attributes["order"] if left is not None and left.op is Transpose else (0,)
+        return "dB = Aᵀ G" if order[-2:] == (len(order) - 1, len(order) - 2) else "dA = G Bᵀ"
     return rule.rule
