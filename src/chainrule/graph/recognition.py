@@ -252,7 +252,7 @@ def _log_factor(replay: Replay, x: Any) -> list[tuple[Any, Any]]:
 
 def _is_one_minus(replay: Replay, x: Any, t: Any) -> bool:
     parts = replay.parts(x, Subtract)
-    return bool(parts) and replay.number(parts[0]) == 1 and _same(parts[1], t)  # type: ignore[index]
+    return parts is not None and replay.number(parts[0]) == 1 and _same(parts[1], t)
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -176,7 +176,7 @@ def _same_numbers(replay: Replay, e: Equation, x: Any) -> Any:
     """For an op that rearranges: its input if nothing changes, or one op instead of two."""
     if not isinstance(x, Symbol):
         return None
-    order = e.attributes.get("order")
+    order: tuple[int, ...] = e.attributes.get("order", ())
     if e.op is Transpose and order != tuple(range(len(x.shape))):
         if any(dims.same(n, 1) for n in x.shape) and len(x.shape) == 2:
             return x.reshape(e.output.shape)
@@ -186,7 +186,7 @@ def _same_numbers(replay: Replay, e: Equation, x: Any) -> Any:
         first = before.attributes["order"]
         if _is_matrix_transpose(e) != _is_matrix_transpose(before):
             return None  # x.transpose(0, 2, 1, 3).mT reads better in one order than in the other
-        return np.transpose(replay.inputs(before)[0], tuple(first[i] for i in order))  # type: ignore[union-attr]
+        return np.transpose(replay.inputs(before)[0], tuple(first[i] for i in order))
     if dims.same_shape(x.shape, e.output.shape) and x.dtype == e.output.dtype:
         return x
     if e.op is not Reshape:
