@@ -171,13 +171,15 @@ class Tensor(NumpyValue):
     def shape(self) -> Shape:
         """The number of elements along each axis."""
         made = self.source
-        return self._value.shape if made is None else made.shape  # type: ignore[no-any-return]
+        shape: Shape = self._value.shape if made is None else made.shape
+        return shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The type of the numbers."""
         made = self.source
-        return self._value.dtype if made is None else made.dtype  # type: ignore[no-any-return]
+        dtype: np.dtype[Any] = self._value.dtype if made is None else made.dtype
+        return dtype
 
     def record(self, op: type[Op], inputs: Sequence[Any], attributes: dict[str, Any]) -> "Tensor":
         """Apply an op to the values below, and remember it if a derivative may be wanted."""
@@ -297,7 +299,8 @@ class Tensor(NumpyValue):
         return int(self._value)
 
     def __index__(self) -> int:
-        return self._value.__index__()  # type: ignore[no-any-return]
+        index: int = self._value.__index__()
+        return index
 
     def __bool__(self) -> bool:
         return bool(self._value)

@@ -116,7 +116,7 @@ class Tracer:
         for known, symbol in self.captured:
             if known is x:
                 return symbol
-        array = np.array(x.value if isinstance(x, Value) else x)  # type: ignore[attr-defined]
+        array = np.array(getattr(x, "value", x))
         array.flags.writeable = False
         self.captured.append((x, self.constant(array)))
         return self.captured[-1][1]
@@ -214,6 +214,26 @@ def _lift(tracer: Tracer, x: Any) -> Variable:
     return tracer.capture(np.asarray(x, float if type(x) in (int, float) else None)).variable
 
 
+class NamedFunction:
+    """A function whose arguments have names that its code does not say, as that of a model's parameters.
+
+    Attributes
+    ----------
+    parameter_names : list of str
+        One for each argument.
+    keys : tuple of arrays
+        Example keys of random numbers, if it takes any: what to record it with.
+    """
+
+    def __init__(
+        self, f: Callable[..., Any], name: str, parameter_names: list[str], keys: tuple[Any, ...] = ()
+    ) -> None:
+        self.f, self.__name__, self.parameter_names, self.keys = f, name, parameter_names, keys
+
+    def __call__(self, *args: Any) -> Any:
+        return self.f(*args)
+
+
 def trace(f: Callable[..., Any], *args: Any, batch: Mapping[str, int] | None = None) -> Graph:
     """Record what `f` computes as a `Graph`.
 
@@ -241,9 +261,9 @@ def trace(f: Callable[..., Any], *args: Any, batch: Mapping[str, int] | None = N
     if batch is not None and not isinstance(batch, Mapping):
         raise TraceError(f"batch is {batch!r}; expected which axis of which argument it is, such as {{'x': 0}}.")
     if hasattr(f, "as_function"):  # a Module: its parameters become inputs, and its arguments are batches
-        f, parameters = f.as_function()
-        inputs = len(args)
-        args = (parameters, *f.keys, *args)  # type: ignore[attr-defined]
+        pure, parameters = f.as_function()
+        f, inputs = pure, len(args)
+        args = (parameters, *pure.keys, *args)
         batch = dict.fromkeys(parameter_names(f, len(args))[len(args) - inputs :], 0) if batch is None else batch
     names = parameter_names(f, len(args))
     tracer = Tracer(getattr(f, "__name__", type(f).__name__).strip("<>"))
@@ -289,8 +309,8 @@ def _input(tracer: Tracer, name: str, x: Any, axis: int | None) -> Symbol:
 def parameter_names(f: Callable[..., Any], count: int) -> list[str]:
     """The names of a function's first `count` parameters."""
     f = inspect.unwrap(f)
-    if hasattr(f, "parameter_names"):
-        return [*f.parameter_names[:count], *(f"arg{i}" for i in range(len(f.parameter_names), count))]
+    if isinstance(f, NamedFunction):
+        return f.parameter_names[:count]
     called: Any = f if hasattr(f, "__code__") or hasattr(f, "__func__") else getattr(f, "__call__", f)  # noqa: B004
     code = getattr(getattr(called, "__func__", called), "__code__", None)
     names: list[str] = []

@@ -14,6 +14,7 @@ import numpy as np
 
 from chainrule.engine import Tensor, no_grad
 from chainrule.errors import ChainruleError, DivergenceError, DtypeError, ShapeError, UnknownNameError
+from chainrule.graph.tracing import NamedFunction
 from chainrule.nn.arguments import whole
 from chainrule.ops.dims import show
 from chainrule.ops.op import Value
@@ -157,7 +158,7 @@ class Module:
                 parts.append(y.numpy() if isinstance(y, Tensor) else np.asarray(y))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def as_function(self, statistics: bool = False) -> tuple[Callable[..., Any], dict[str, Any]]:
+    def as_function(self, statistics: bool = False) -> tuple[NamedFunction, dict[str, Any]]:
         """The Module as a pure function `f(parameters, *inputs)` and its parameters, named W1, b1, W2, ...
 
         For the function transforms: `grad`, `trace` and their kin. While a layer that draws random numbers (Dropout) is
@@ -188,7 +189,7 @@ class Module:
         def f(parameters: Mapping[str, Any], *inputs: Any) -> Any:
             kept = [(place, key, place[key]) for spots in places.values() for place, key in spots]
             if random:
-                key, *inputs = inputs  # type: ignore[assignment]
+                key, inputs = inputs[0], inputs[1:]
                 _check_key(key)
                 keys = zip(itertools.repeat(key), itertools.count())
             try:
@@ -205,10 +206,9 @@ class Module:
                     m.random_keys = None
 
         code, key = self.forward.__code__, ["key"] if random else []
-        f.parameter_names = ["parameters", *key, *code.co_varnames[1 : code.co_argcount]]  # type: ignore[attr-defined]
-        f.keys = tuple(np.zeros((), np.int64) for _ in key)  # type: ignore[attr-defined]  # to record f with
-        f.__name__ = type(self).__name__.lower()
-        return f, parameters
+        arguments = ["parameters", *key, *code.co_varnames[1 : code.co_argcount]]
+        keys_to_record = tuple(np.zeros((), np.int64) for _ in key)
+        return NamedFunction(f, type(self).__name__.lower(), arguments, keys_to_record), parameters
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write parameters and architecture to a safetensors file; see `chainrule.nn.load`."""

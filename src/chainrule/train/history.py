@@ -54,9 +54,9 @@ class History:
         self.seconds.append(seconds)
 
     def __getattr__(self, name: str) -> list[float]:
-        series: dict[str, Any] = self.__dict__.get("series", {})
+        series: dict[str, list[float]] = self.__dict__.get("series", {})
         if name in series:
-            return series[name]  # type: ignore[no-any-return]
+            return series[name]
         raise AttributeError(f"the history has no '{name}'; it has {', '.join(series) or 'nothing yet'}")
 
     def __repr__(self) -> str:

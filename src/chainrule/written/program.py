@@ -15,7 +15,7 @@ from chainrule.graph.derivative import derive
 from chainrule.graph.graph import Equation, Graph, Variable
 from chainrule.graph.recognition import recognize
 from chainrule.graph.simplification import simplify
-from chainrule.graph.tracing import parameter_names, trace
+from chainrule.graph.tracing import NamedFunction, parameter_names, trace
 from chainrule.ops.dims import show
 from chainrule.written.expansion import expand
 from chainrule.written.expressions import STATEMENTS, expression, literal, statements
@@ -179,8 +179,6 @@ class _Subject:
             y = pure(dict(zip(parameters, rest, strict=True)), *drawn, *xs)
             return y if loss is None else loss(y, given[-1])
 
-        f.__name__ = "network"
-        f.parameter_names = names  # type: ignore[attr-defined]
         values = [np.asarray(x) if not hasattr(x, "shape") else x for x in args]
         learnt = [
             i
@@ -189,7 +187,15 @@ class _Subject:
         ]
         wrt = None if loss is None else learnt
         batch = dict.fromkeys(data, 0) if batch is None else batch
-        subject = cls(f, names, [*values, *keys, *parameters.values()], wrt, batch, rule, layers=True)
+        subject = cls(
+            NamedFunction(f, "network", names),
+            names,
+            [*values, *keys, *parameters.values()],
+            wrt,
+            batch,
+            rule,
+            layers=True,
+        )
         if loss is not None and not evaluated:
             subject.untouched = [name for name in model.as_function(statistics=True)[1] if name not in parameters]
         return subject

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,10 @@ from chainrule.check.verdict import number
 from chainrule.graph import Variable
 
 
+def _times(factor: float, _: Any, d: Any) -> Any:
+    return d * factor
+
+
 class Slips(Mutants):
     """Mistakes in a single operation."""
 
@@ -47,8 +52,8 @@ class Slips(Mutants):
                 continue
             for what, factor in self._forgotten(i):
                 line = e.origin
-                rule = self._operand(i, 0, lambda _, d, f=factor: d * f)  # type: ignore[misc]
-                rule = rule or self._operand(i, 1, lambda _, d, f=factor: d * f)  # type: ignore[misc]
+                rule = self._operand(i, 0, partial(_times, factor))
+                rule = rule or self._operand(i, 1, partial(_times, factor))
                 if rule is not None:
                     yield Mutant("factor", f"{what} in the derivative of {line}.", line, rules={i: rule})
         shared = {v for v, parts in tape.parts.items() if len(parts) > 1}

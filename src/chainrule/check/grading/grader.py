@@ -229,7 +229,6 @@ def _settled(function: RemoteFunction, task: Task) -> Callable[..., Any]:
             return dict(zip(order, result, strict=True))
         return result
 
-    called.__signature__ = function.__signature__  # type: ignore[attr-defined]
     return called
 
 

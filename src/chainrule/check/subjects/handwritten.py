@@ -102,11 +102,11 @@ class HandwrittenModel(Subject):
         return bool(self._methods(what))
 
     @property
-    def loss_assumed(self) -> bool:  # type: ignore[override]
+    def loss_assumed(self) -> bool:
         return self._given_loss is None and self._plans.get("loss", ("?",))[0] == ""
 
     @property
-    def single(self) -> bool:  # type: ignore[override]
+    def single(self) -> bool:
         return any(layout.single for _, layout in self._plans.values())
 
     def evaluations(self) -> dict[str, Callable[[Any, Any], Any]]:

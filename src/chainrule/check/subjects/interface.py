@@ -27,19 +27,23 @@ class Subject(ABC):
     loss_kind : str or None
         `"cross-entropy"` if the loss is known to be a softmax cross-entropy, `"other"` if it is known to be something
         else, None if nobody said.
-    loss_assumed : bool
-        Whether nobody said what the loss is, and it is guessed from the outputs (known after the first call of `loss`).
-    single : bool
-        Whether it takes one sample at a time; a batch is then that many calls.
     """
 
     reduction: str | None = None
     loss_kind: str | None = None
-    loss_assumed = False
-    single = False
 
     def __init__(self, name: str, lr: float = 0.1) -> None:
         self.name, self.lr = name, lr
+
+    @property
+    def loss_assumed(self) -> bool:
+        """Whether nobody said what the loss is, and it is guessed from the outputs (known after the first call)."""
+        return False
+
+    @property
+    def single(self) -> bool:
+        """Whether it takes one sample at a time; a batch is then that many calls."""
+        return False
 
     @property
     @abstractmethod

@@ -215,7 +215,7 @@ class ParametricFunction(Subject):
         self._has_gradients: bool | None = None
 
     @property
-    def single(self) -> bool:  # type: ignore[override]
+    def single(self) -> bool:
         return self._layout.single if self._layout is not None else takes_one_sample(self.function)
 
     @property
