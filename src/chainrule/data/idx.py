@@ -8,8 +8,9 @@ import gzip
 import math
 import os
 import zlib
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,7 @@ def read_idx(path: str | os.PathLike[str], *, limit: int = 2**31) -> Array:
         with path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
             file.seek(0)
-            stream = cast(BinaryIO, gzip.GzipFile(fileobj=file)) if packed else file
+            stream = gzip.GzipFile(fileobj=file) if packed else file
             return _read(stream, path, os.fstat(file.fileno()).st_size, packed, limit)
     except EOFError:
         raise DataError(f"{path}: the file is truncated, its gzip stream breaks off; {_AGAIN}.") from None
@@ -105,7 +106,7 @@ def read_pair(images: str | os.PathLike[str], labels: str | os.PathLike[str], cl
 _AGAIN = "get the file again"
 
 
-def _read(stream: BinaryIO, path: Path, size: int, packed: bool, limit: int) -> Array:
+def _read(stream: BufferedIOBase, path: Path, size: int, packed: bool, limit: int) -> Array:
     """The array in an open file whose bytes, as they lie on the disk, are `size`."""
     dtype, shape, header = _header(stream, path)
     promised = math.prod(shape) * dtype.itemsize
@@ -139,7 +140,7 @@ def _read(stream: BinaryIO, path: Path, size: int, packed: bool, limit: int) -> 
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
-def _header(stream: BinaryIO, path: Path) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+def _header(stream: BufferedIOBase, path: Path) -> tuple[np.dtype[Any], tuple[int, ...], int]:
     """The type, the shape and how many bytes the header has."""
     magic = stream.read(4)
     if not magic:
@@ -168,14 +169,14 @@ def _header(stream: BinaryIO, path: Path) -> tuple[np.dtype[Any], tuple[int, ...
     return np.dtype(_TYPES[code]), tuple(int(n) for n in np.frombuffer(sizes, ">u4")), 4 + 4 * rank
 
 
-def _fill(stream: BinaryIO, array: Array) -> int:
+def _fill(stream: BufferedIOBase, array: Array) -> int:
     """Read into the array, in pieces so that a compressed file needs no second copy; how many bytes there were."""
     if not array.size:
         return 0
     target = array.reshape(-1).view(np.uint8).data
     done = 0
     while done < len(target):
-        piece = stream.readinto(target[done : done + _CHUNK])  # type: ignore[attr-defined]
+        piece = stream.readinto(target[done : done + _CHUNK])
         if not piece:
             break
         done += piece

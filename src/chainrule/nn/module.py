@@ -310,15 +310,15 @@ def _describe(module: Module, name: str, depth: int) -> list[tuple[str, int]]:
     return [(label, own), *(line for key, child in module.children() for line in _describe(child, key, depth + 1))]
 
 
-def _locate(error: ChainruleError, module: Module) -> None:
+def _locate(error: Any, module: Module) -> None:
     """Put into an error's message in which layer it happened; each enclosing Module adds its part of the name."""
     if not hasattr(error, "layer"):
-        error.layer, error.path, error.detail = module, "", str(error)  # type: ignore[attr-defined]
+        error.layer, error.path, error.detail = module, "", str(error)
     else:
-        inner = error.inner  # type: ignore[attr-defined]
+        inner = error.inner
         name = next((n for n, child in module.children() if child is inner), type(inner).__name__)
-        error.path = f"{name}.{error.path}".rstrip(".")  # type: ignore[attr-defined]
-    error.inner = module  # type: ignore[attr-defined]
-    layer, path = error.layer, error.path  # type: ignore[attr-defined]
+        error.path = f"{name}.{error.path}".rstrip(".")
+    error.inner = module
+    layer, path = error.layer, error.path
     title = f"{type(layer).__name__}({layer.arguments()})"
-    error.args = (f"layer {path} = {title}: {error.detail}" if path else f"{title}: {error.detail}",)  # type: ignore[attr-defined]
+    error.args = (f"layer {path} = {title}: {error.detail}" if path else f"{title}: {error.detail}",)

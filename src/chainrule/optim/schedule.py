@@ -18,19 +18,17 @@ _EPOCHS = "a whole number of epochs"
 
 
 class Schedule:
-    """The base of all schedules.
+    """The base of all schedules."""
 
-    Attributes
-    ----------
-    needs : int
-        The fewest epochs in which all of it takes place; a fit that is shorter is refused.
-    watches : str or None
-        The score, by its name in the history, that is to be given as `scores`: one number for each time that it was
-        taken so far.
-    """
+    @property
+    def needs(self) -> int:
+        """The fewest epochs in which all of it takes place; a fit that is shorter is refused."""
+        return 1
 
-    needs: int = 1
-    watches: str | None = None
+    @property
+    def watches(self) -> str | None:
+        """The score, by its name in the history, that is to be given as `scores`: one number each time it was taken."""
+        return None
 
     def __call__(self, epoch: int, lr: float, scores: Sequence[float] = ()) -> float:
         """The learning rate of an epoch (from 1), from the base rate."""
@@ -77,7 +75,7 @@ class Step(Schedule):
         positive(f"{self}: factor", self.factor)
 
     @property
-    def needs(self) -> int:  # type: ignore[override]
+    def needs(self) -> int:
         return self.every + 1
 
     def __call__(self, epoch: int, lr: float, scores: Sequence[float] = ()) -> float:
@@ -108,7 +106,7 @@ class MultiStep(Schedule):
         positive(f"{self}: factor", self.factor)
 
     @property
-    def needs(self) -> int:  # type: ignore[override]
+    def needs(self) -> int:
         return max(self.milestones, default=0) + 1
 
     def __call__(self, epoch: int, lr: float, scores: Sequence[float] = ()) -> float:
@@ -145,7 +143,7 @@ class Cosine(Schedule):
         not_negative(f"{self}: minimum", self.minimum)
 
     @property
-    def needs(self) -> int:  # type: ignore[override]
+    def needs(self) -> int:
         return self.epochs
 
     def __call__(self, epoch: int, lr: float, scores: Sequence[float] = ()) -> float:
@@ -180,11 +178,11 @@ class WarmUp(Schedule):
             raise ChainruleError(f"{self}: then is {self.then!r}; expected a schedule such as Cosine(epochs=50).")
 
     @property
-    def needs(self) -> int:  # type: ignore[override]
+    def needs(self) -> int:
         return self.epochs + self.then.needs
 
     @property
-    def watches(self) -> str | None:  # type: ignore[override]
+    def watches(self) -> str | None:
         """What the schedule behind the warm-up watches."""
         return self.then.watches
 
@@ -233,7 +231,7 @@ class ReduceOnPlateau(Schedule):
         rises(str(self), self.monitor, self.mode)
 
     @property
-    def watches(self) -> str:  # type: ignore[override]
+    def watches(self) -> str:
         """The score that it monitors."""
         return self.monitor
 
