@@ -7,7 +7,10 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "chainrule"
 # From the ground up.
-ORDER = ["errors", "scalar", "ops", "graph", "engine", "nn", "optim", "data", "train", "written", "check", "lab", "cli"]
+ORDER = [
+    *("errors", "scalar", "ops", "graph", "engine", "compiler", "nn", "optim", "data", "train"),
+    *("written", "check", "lab", "benchmarks", "cli"),
+]
 FILES = sorted(SOURCE.rglob("*.py"))
 
 
