@@ -5,7 +5,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import data, nn, optim
-from chainrule.errors import ShapeError, TraceError
+from chainrule.errors import DivergenceError, ShapeError, TraceError
 
 ONES = np.ones((400, 250))
 
@@ -155,3 +155,41 @@ def test_a_probability_that_is_none_is_refused(p):
 def test_it_comes_back_from_a_file(tmp_path):
     nn.Sequential(nn.Dropout(0.25)).save(path := tmp_path / "m.safetensors")
     assert repr(nn.load(path)[0]) == "Dropout(p=0.25)"
+
+
+def test_a_trainers_step_draws_one_key_from_which_all_masks_come():
+    model = network()
+    trainer = cr.Trainer(model, loss := nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
+    f, parameters = model.as_function()
+    labels = np.arange(6)
+    for _ in range(3):
+        state = nn.init.generator().bit_generator.state
+        key = nn.init.generator().integers(2**63)
+        expected = loss(f({name: p.value for name, p in parameters.items()}, key, X), labels)
+        after = nn.init.generator().bit_generator.state
+        nn.init.generator().bit_generator.state = state
+        assert trainer.step(X, labels) == float(expected)
+        assert nn.init.generator().bit_generator.state == after
+
+
+def test_a_trainers_step_draws_nothing_where_nothing_is_random():
+    model = network().eval()
+    trainer = cr.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
+    before = nn.init.generator().bit_generator.state
+    trainer.step(X, np.arange(6))
+    assert nn.init.generator().bit_generator.state == before
+
+
+def test_a_loss_that_is_not_finite_is_explained_with_the_masks_of_its_own_step():
+    causes = []
+    for seed in range(8):  # in about half of them the weight that is too large is dropped
+        cr.manual_seed(seed)
+        model = nn.Sequential(nn.Dropout(0.5), nn.Linear(64, 1, bias=False, dtype=np.float64, weight_init=nn.init.ones))
+        model[1].weight.assign(np.where(np.arange(64)[:, None] == 0, 1e200, 1.0))
+        trainer = cr.Trainer(model, nn.MSELoss(), optim.SGD(model.parameters(), lr=0.1))
+        try:
+            trainer.step(np.ones((1, 64)), np.zeros((1, 1)))
+        except DivergenceError as error:
+            causes.append(str(error))
+    assert 0 < len(causes) < 8
+    assert all("in MSELoss" in cause for cause in causes)

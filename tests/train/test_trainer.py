@@ -10,7 +10,7 @@ import pytest
 import chainrule as cr
 from chainrule import data, nn, optim
 from chainrule.errors import ChainruleError, DataError
-from chainrule.train import Callback
+from chainrule.train import Callback, EarlyStopping
 from chainrule.train import trainer as trainer_module
 
 
@@ -133,6 +133,25 @@ def test_scores_are_taken_every_so_many_epochs_and_after_the_last():
     assert len(history.train_loss) == 3
     assert len(history.seconds) == 3
     assert history.seconds == sorted(history.seconds)
+
+
+def test_no_scores_are_taken_where_none_are_wanted():
+    def trained(**options):
+        trainer = trainer_of(model := network())
+        history = trainer.fit(points(), points(), epochs=3, batch_size=8, seed=1, **options)
+        return bits(model), history, trainer
+
+    weights, history, trainer = trained(evaluate_every=None)
+    assert (history.epochs, history.series, history.seconds) == ([], {}, [])
+    assert len(history.learning_rate) == trainer.epoch == 3
+    assert trainer.monitored == []
+    assert weights == trained()[0]
+
+
+def test_a_score_that_is_watched_has_to_be_taken():
+    trainer = trainer_of(network(), callbacks=[EarlyStopping(patience=1)])
+    with pytest.raises(ChainruleError, match=r"EarlyStopping watches 'validation_loss', .*evaluate_every=None"):
+        trainer.fit(points(), points(), epochs=3, evaluate_every=None)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "mean_entries"])

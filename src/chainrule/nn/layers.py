@@ -1,6 +1,5 @@
 """The layers that are no activations and do not normalise, and the way to put layers one after another."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ from chainrule import ops
 from chainrule.errors import DataError, ShapeError, TraceError
 from chainrule.nn import init
 from chainrule.nn.arguments import real, whole
-from chainrule.nn.module import Module, Parameter, values_of
+from chainrule.nn.module import Key, Module, Parameter, shared_key, values_of
 from chainrule.ops.chance import DropoutMask
 from chainrule.ops.dims import same, show
 
@@ -94,13 +93,12 @@ class AppendOne(Module):
 class Dropout(Module):
     """Sets each element to 0 with probability p while training, and divides the others by 1 - p. [Srivastava 2014]
 
-    Each call draws a key from the library's generator (`chainrule.manual_seed`), and the key determines the mask. Where
-    a Module is recorded or differentiated as a function, the key is an input: see `Module.as_function`.
+    Each call draws a key from the library's generator (`chainrule.manual_seed`), and the key determines the mask. A
+    Trainer draws one key for each step, which all calls share, with a number each. Where a Module is recorded or
+    differentiated as a function, the key is an input: see `Module.as_function`.
     """
 
-    random_keys: Iterator[tuple[Any, int]] | None = (
-        None  # the key and the number of this use of it, inside such a function
-    )
+    is_random = True
 
     def __init__(self, p: float = 0.5) -> None:
         self.p = real("Dropout: p", p, "a probability, 0 <= p < 1", lambda p: 0 <= p < 1, ShapeError)
@@ -108,13 +106,14 @@ class Dropout(Module):
     def forward(self, x: Any) -> Any:
         if not self.training or not self.p:
             return x
-        if self.random_keys is None and values_of(x) is None:
+        key = shared_key() or Key(None)
+        if not key.is_input and values_of(x) is None:
             raise TraceError(
                 "Dropout in training mode cannot be recorded here, since its key would be the same in every run: "
                 "record the Module itself (`trace(model, x)`), whose key becomes an input, or call model.eval() first."
             )
-        key, use = next(self.random_keys) if self.random_keys else (np.array(init.generator().integers(2**63)), 0)
-        return x * DropoutMask.apply(key, use=use, shape=x.shape, p=self.p, dtype=x.dtype)
+        value, use = key.use()
+        return x * DropoutMask.apply(value, use=use, shape=x.shape, p=self.p, dtype=x.dtype)
 
 
 class Embedding(Module):

@@ -3,7 +3,7 @@ among them; nothing needs to be registered, and a layer kept in a list or dict i
 """
 
 import inspect
-import itertools
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from html import escape
@@ -15,6 +15,7 @@ import numpy as np
 from chainrule.engine import Tensor, no_grad
 from chainrule.errors import ChainruleError, DivergenceError, DtypeError, ShapeError, UnknownNameError
 from chainrule.graph.tracing import NamedFunction
+from chainrule.nn import init
 from chainrule.nn.arguments import whole
 from chainrule.ops.dims import show
 from chainrule.ops.op import Value
@@ -35,6 +36,7 @@ class Module:
     """The base of all layers and models. A subclass sets Parameters and Modules as attributes and gives `forward`."""
 
     training = True
+    is_random = False  # whether it draws random numbers in training mode
     forward: Callable[..., Any]
 
     def __call__(self, *inputs: Any) -> Any:
@@ -184,26 +186,22 @@ class Module:
             parameters[name] = parameter
             places.setdefault(name, []).append((place, key))
 
-        random = [m for _, m in self.named_modules() if m.training and hasattr(m, "random_keys")]
+        random = any(m.training and m.is_random for _, m in self.named_modules())
 
         def f(parameters: Mapping[str, Any], *inputs: Any) -> Any:
             kept = [(place, key, place[key]) for spots in places.values() for place, key in spots]
-            if random:
-                key, inputs = inputs[0], inputs[1:]
-                _check_key(key)
-                keys = zip(itertools.repeat(key), itertools.count())
             try:
-                for m in random:
-                    m.random_keys = keys
                 for name, spots in places.items():
                     for place, key in spots:
                         place[key] = parameters[name]
-                return self(*inputs)
+                if not random:
+                    return self(*inputs)
+                _check_key(inputs[0])
+                with one_key(inputs[0]):
+                    return self(*inputs[1:])
             finally:
                 for place, key, parameter in kept:
                     place[key] = parameter
-                for m in random:
-                    m.random_keys = None
 
         code, key = self.forward.__code__, ["key"] if random else []
         arguments = ["parameters", *key, *code.co_varnames[1 : code.co_argcount]]
@@ -251,6 +249,42 @@ class Module:
             f'<table><thead><tr><th style="text-align: left">layer</th><th>parameters</th></tr></thead><tbody>{rows}'
             f'<tr><th style="text-align: left">in all ({self.dtype})</th><th>{total:,}</th></tr></tbody></table>'
         )
+
+
+class Key:
+    """A key that random numbers are drawn from, and how often that has been done."""
+
+    def __init__(self, value: Any) -> None:
+        self.value, self.uses, self.is_input = value, 0, value is not None
+
+    def use(self) -> tuple[Any, int]:
+        """The key and the number of this use of it. One that was not given is drawn from the library's generator."""
+        if self.value is None:
+            self.value = np.array(init.generator().integers(2**63))
+        self.uses += 1
+        return self.value, self.uses - 1
+
+
+class _Randomness(threading.local):
+    key: Key | None = None
+
+
+_randomness = _Randomness()
+
+
+@contextmanager
+def one_key(value: Any = None) -> Iterator[Key]:
+    """For a while, all layers that draw random numbers draw from one key; None draws it when it is first used."""
+    before, _randomness.key = _randomness.key, Key(value)
+    try:
+        yield _randomness.key
+    finally:
+        _randomness.key = before
+
+
+def shared_key() -> Key | None:
+    """The key of the innermost `one_key`, if there is one."""
+    return _randomness.key
 
 
 def _check_key(key: Any) -> None:

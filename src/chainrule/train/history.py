@@ -145,6 +145,10 @@ def check_monitored(where: str, monitor: str, taken: Iterable[str]) -> None:
     taken = list(taken)
     if monitor in taken:
         return
+    if not taken:
+        raise ChainruleError(
+            f"{where} watches '{monitor}', but fit was told to take no scores (evaluate_every=None); pass a number."
+        )
     if monitor.startswith("validation_") and not any(name.startswith("validation_") for name in taken):
         raise ChainruleError(
             f"{where} watches '{monitor}', but fit was given no validation data: pass them, as in fit(train, "

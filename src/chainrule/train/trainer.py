@@ -14,7 +14,7 @@ from chainrule.errors import ChainruleError, DataError, DivergenceError
 from chainrule.nn import init
 from chainrule.nn.arguments import number, positive, whole
 from chainrule.nn.losses import Loss
-from chainrule.nn.module import Module, evaluating
+from chainrule.nn.module import Module, evaluating, one_key
 from chainrule.optim import Optimizer, Schedule, clip_norm, clip_value
 from chainrule.train.callbacks import Callback, ProgressBar
 from chainrule.train.divergence import divergence
@@ -109,7 +109,7 @@ class Trainer:
         batch_size: int | None = 100,
         shuffle: bool = True,
         seed: int | None = None,
-        evaluate_every: int = 1,
+        evaluate_every: int | None = 1,
         progress: bool = True,
     ) -> History:
         """Train for some epochs; the scores are taken on both sets after an epoch, at the same weights.
@@ -124,8 +124,9 @@ class Trainer:
             Whether the order is drawn anew for each epoch (not for a single batch).
         seed : int, optional
             Of the order; by default the library's generator is used, which `chainrule.manual_seed` sets.
-        evaluate_every : int
-            Take the scores after every so many epochs, and after the last one.
+        evaluate_every : int or None
+            Take the scores after every so many epochs, and after the last one. None takes none at all, and leaves the
+            history without entries.
         progress : bool
             Show a bar, if standard error is a terminal.
 
@@ -141,9 +142,10 @@ class Trainer:
         DivergenceError
             If the loss is no longer a finite number: says at which epoch, batch, layer and op.
         """
-        sizes = {"epochs": epochs, "evaluate_every": evaluate_every}
-        for name, value in (sizes if batch_size is None else sizes | {"batch_size": batch_size}).items():
-            whole(f"fit: {name}", value)
+        whole("fit: epochs", epochs)
+        for name, value in {"evaluate_every": evaluate_every, "batch_size": batch_size}.items():
+            if value is not None:
+                whole(f"fit: {name}", value)
         _check(train, "fit")
         if validation is not None:
             _check(validation, "fit")
@@ -153,7 +155,8 @@ class Trainer:
         last = self.epoch + epochs
         self.stop = False
         parts = {"train": train} if validation is None else {"train": train, "validation": validation}
-        self.monitored = [f"{part}_{name}" for part, data in parts.items() for name in ("loss", *self._metrics(data))]
+        scored = parts if evaluate_every is not None else {}
+        self.monitored = [f"{part}_{name}" for part, data in scored.items() for name in ("loss", *self._metrics(data))]
         self._check_schedule(last)
         with ExitStack() as ends:
             for callback in reversed(callbacks):
@@ -164,7 +167,8 @@ class Trainer:
                 self.epoch += 1
                 with self._scheduled():
                     self._run_epoch(batches(), callbacks)
-                    wanted = self.epoch % evaluate_every == 0 or self.epoch == last or self.stop
+                    ends_here = self.epoch == last or self.stop
+                    wanted = evaluate_every is not None and (ends_here or self.epoch % evaluate_every == 0)
                     scores = self._scores(train, validation) if wanted else {"train": Scores(), "validation": Scores()}
                 if wanted:
                     self.history.append(self.epoch, self._seconds, scores)
@@ -236,13 +240,13 @@ class Trainer:
 
     def step(self, x: Any, t: Any, where: str = "this step") -> float:
         """One step on one batch: forward, backward, update. Returns the loss before the update."""
-        with np.errstate(all="ignore"):  # a loss that is not finite is explained below, better than by NumPy's warning
+        with one_key() as key, np.errstate(all="ignore"):  # what is not finite is explained better than by a warning
             loss = self.loss(self.model(x), t)
             if not isinstance(loss, Tensor) or loss.shape != ():
                 raise ChainruleError(f"the loss must be one number, of shape (); {self.loss!r} gave {loss!r}.")
             value = float(loss.item())
             if not math.isfinite(value):
-                raise self._diverged(value, where, lambda: self._loss(self.model(x), t))
+                raise self._diverged(value, where, lambda: self._again(key.value, x, t))
             self.optimizer.zero_grad()
             loss.backward()
             if self.clip_norm is not None:
@@ -251,6 +255,11 @@ class Trainer:
                 clip_value(self.optimizer.parameters, self.clip_value)
             self.optimizer.step()
         return value
+
+    def _again(self, key: Any, x: Any, t: Any) -> None:
+        """The loss of a step, with the same random numbers."""
+        with one_key(key):
+            self._loss(self.model(x), t)
 
     def _losses(self, dataset: Dataset) -> None:
         for start in range(0, len(dataset), _ROWS):
