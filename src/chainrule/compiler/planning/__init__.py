@@ -1,0 +1,1 @@
+"""From a graph at known sizes to a program in place: recording, lowering, memory, writing."""
