@@ -78,9 +78,11 @@ class Plan:
         """The function for these sizes."""
         named = {name: n for (name, _, _), n in zip(self._sizes, sizes, strict=True)}
         program = Program(self.graph, named, self.into)
-        if program.nbytes > self._arena.nbytes:  # functions that compute in smaller memory would keep that alive
+        if program.nbytes > self._arena.nbytes:
+            # Functions that compute in smaller memory would keep that alive. Where sizes vary, there is room to grow.
+            room = program.nbytes // 2 if self._functions else 0
             self._functions.clear()
-            self._arena = _memory(program.nbytes)
+            self._arena = _memory(program.nbytes + room)
         elif len(self._functions) >= KEPT:
             del self._functions[next(iter(self._functions))]
         function, self.source = program.function(self._arena)

@@ -4,6 +4,5 @@ from chainrule.graph.derivative import derive as derive
 from chainrule.graph.graph import Equation as Equation
 from chainrule.graph.graph import Graph as Graph
 from chainrule.graph.graph import Variable as Variable
-from chainrule.graph.prepared import prepare as prepare
 from chainrule.graph.tracing import Symbol as Symbol
 from chainrule.graph.tracing import trace as trace

@@ -5,6 +5,7 @@ op's `forward` can be run on it; each ufunc and reduction then becomes a step wi
 second description of the ops is needed but for those that write into arrays or look at values (`lowering.py`).
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -249,7 +250,7 @@ class Recorder:
             return self.known(ufunc(*(x.layout if isinstance(x, Planned) else x for x in operands)))
         shape = np.broadcast_shapes(*(x.shape for x in arrays))
         types = [x.dtype if isinstance(x, Planned) else np.dtype(bool) if type(x) is bool else type(x) for x in operands]
-        *wanted, dtype = ufunc.resolve_dtypes((*types, None))
+        *wanted, dtype = _dtypes(ufunc, *types)
         if ufunc in (np.multiply, np.true_divide, np.positive):
             unchanged = _unchanged(ufunc, operands)
             if unchanged is not None and unchanged.shape == shape and unchanged.dtype == dtype:
@@ -289,6 +290,13 @@ class Recorder:
         quick = a.ndim == b.ndim == 2 and dtype.kind == "f"
         self.step(f"np.{'dot' if quick else 'matmul'}({{0}}, {{1}}, out={{out}})", [a, b], y)
         return y
+
+
+@functools.lru_cache(1000)
+def _dtypes(ufunc: Any, *types: Any) -> tuple[np.dtype[Any], ...]:
+    """The dtypes in which NumPy computes, and that of the result; `int` and `float` stand for weak numbers."""
+    found: tuple[np.dtype[Any], ...] = ufunc.resolve_dtypes((*types, None))
+    return found
 
 
 def _unchanged(ufunc: Any, operands: Sequence[Any]) -> Any:

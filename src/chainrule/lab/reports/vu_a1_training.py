@@ -1,7 +1,7 @@
 """vu-a1, questions 3 to 5: one sigmoid network, trained one sample at a time, on made data (1.5 to 1.8) and on MNIST
 (1.9 to 1.13). What is compared and drawn stands in `vu_a1_results.py`.
 
-A step is the network's derived graph, prepared: `Graph.run` would take five times as long to find out what to do.
+A step is the network's derived graph, planned: `Graph.run` would take five times as long to find out what to do.
 """
 
 from __future__ import annotations
@@ -63,16 +63,16 @@ def network(x: Any, W1: Any, b1: Any, W2: Any, b2: Any) -> Any:
     return cr.sigmoid(x @ W1 + b1) @ W2 + b2
 
 
-def prepared(x: Array, parameters: Sequence[Array], t: Array, batch: dict[str, int] | None = None) -> Step:
+def planned(x: Array, parameters: Sequence[Array], t: Array, batch: dict[str, int] | None = None) -> Step:
     """The function (x, W1, b1, W2, b2, t) → loss and four gradients, for arrays of these shapes."""
     import chainrule as cr
-    from chainrule.graph import prepare
+    from chainrule.compiler.plan import Plan
 
     def loss(x: Any, W1: Any, b1: Any, W2: Any, b2: Any, t: Any) -> Any:
         return cr.cross_entropy(network(x, W1, b1, W2, b2), t)
 
     graph = cr.trace(loss, x, *parameters, t, batch=batch)
-    return prepare(cr.derive(graph, ["W1", "b1", "W2", "b2"]))
+    return Plan(cr.derive(graph, ["W1", "b1", "W2", "b2"]))
 
 
 def scores(x: Array, parameters: Sequence[Array], t: Array) -> dict[str, float]:
@@ -127,7 +127,7 @@ def first_epoch(samples: int = SAMPLES) -> Result:
             each.value -= LR * each.grad
             each.grad = 0.0
     parameters = _start()
-    for _ in _epoch(train.inputs, train.targets, parameters, _prepared_small(parameters)):
+    for _ in _epoch(train.inputs, train.targets, parameters, _planned_small(parameters)):
         pass
     arrays = np.concatenate([p.ravel() for p in parameters])
     return {"steps": samples, "difference": np.abs(arrays - [each.value for each in numbers]).max()}
@@ -159,8 +159,8 @@ def _start() -> list[Array]:
     return [np.array(W), np.zeros(3), np.array(V), np.zeros(2)]
 
 
-def _prepared_small(parameters: Sequence[Array]) -> Step:
-    return prepared(np.zeros((1, 2)), parameters, np.zeros(1, np.int64))
+def _planned_small(parameters: Sequence[Array]) -> Step:
+    return planned(np.zeros((1, 2)), parameters, np.zeros(1, np.int64))
 
 
 def _epoch(inputs: Array, targets: Array, parameters: Sequence[Array], step: Step) -> Iterator[float]:
@@ -174,7 +174,7 @@ def _epoch(inputs: Array, targets: Array, parameters: Sequence[Array], step: Ste
 def _small(train: Any, test: Any) -> Iterator[tuple[list[float], dict[str, float]]]:
     """Epochs on arrays: each step's loss, and the test scores after the epoch."""
     parameters = _start()
-    step = _prepared_small(parameters)
+    step = _planned_small(parameters)
     while True:
         losses = list(_epoch(train.inputs, train.targets, parameters, step))
         yield losses, scores(test.inputs, parameters, test.targets)
@@ -259,7 +259,7 @@ def _mnist_step(parameters: Sequence[Array], defect: str) -> Step:
 
         return step
     x, t = np.zeros((1, INPUTS), np.float32), np.zeros(1, np.int64)
-    return prepared(x, parameters, t, batch={"x": 1, "W1": 0})
+    return planned(x, parameters, t, batch={"x": 1, "W1": 0})
 
 
 def _mnist_epoch(part: Any, parameters: Sequence[Array], step: Step, lr: float) -> None:
