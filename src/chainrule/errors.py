@@ -73,6 +73,10 @@ class SealedError(ChainruleError):
     """A test set that was opened too early or a second time."""
 
 
+class Notice(UserWarning):
+    """Something that works, and could work better; the message says how."""
+
+
 class UnknownNameError(ChainruleError, LookupError):
     """A name that chainrule does not know; the message suggests the nearest one."""
 
