@@ -264,15 +264,20 @@ class Tensor(NumpyValue):
         self.version += 1
         self._value = np.array(array)  # a new array: views and detached Tensors of the old one keep their values
 
-    def subtract_(self, update: np.ndarray[Any, Any]) -> None:
-        """Subtract an array of the same shape: an optimiser's step, in place unless somebody else holds the array."""
+    def writable(self) -> np.ndarray[Any, Any]:
+        """The array itself, for an optimiser to write the new values into; what was computed before is then stale."""
         self.version += 1
         # Two references are the slot and the call's argument. A further one is a view, a detached Tensor or a recorded
         # op, which must go on seeing the old values: a derivative would else be taken at the wrong point, unseen.
-        if sys.getrefcount(self._value) == 2:
-            self._value -= update
-        else:
-            self._value = self._value - update
+        if sys.getrefcount(self._value) > 2:
+            self._value = self._value.copy()
+        array: np.ndarray[Any, Any] = self._value
+        return array
+
+    def subtract_(self, update: np.ndarray[Any, Any]) -> None:
+        """Subtract an array of the same shape, in place unless somebody else holds the array."""
+        array = self.writable()
+        array -= update
 
     def detach(self) -> "Tensor":
         """A Tensor of the same values that is a constant to all derivatives."""

@@ -160,12 +160,14 @@ class Module:
                 parts.append(y.numpy() if isinstance(y, Tensor) else np.asarray(y))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def as_function(self, statistics: bool = False) -> tuple[NamedFunction, dict[str, Any]]:
+    def as_function(self, statistics: bool = False, changes: bool = False) -> tuple[NamedFunction, dict[str, Any]]:
         """The Module as a pure function `f(parameters, *inputs)` and its parameters, named W1, b1, W2, ...
 
         For the function transforms: `grad`, `trace` and their kin. While a layer that draws random numbers (Dropout) is
         in training mode, the function is `f(parameters, key, *inputs)`, and the int `key` determines them all. With
-        `statistics`, what else is a Tensor, such as BatchNorm's running mean, is among the parameters too.
+        `statistics`, what else is a Tensor, such as BatchNorm's running mean, is among the parameters too. With
+        `changes`, what the function returns is a pair: the outputs, and by name what `forward` has put in the place of
+        some of them, as BatchNorm does in training mode.
         """
         places: dict[str, list[tuple[Any, Any]]] = {}
         parameters: dict[str, Any] = {}
@@ -194,11 +196,15 @@ class Module:
                 for name, spots in places.items():
                     for place, key in spots:
                         place[key] = parameters[name]
-                if not random:
-                    return self(*inputs)
-                _check_key(inputs[0])
-                with one_key(inputs[0]):
-                    return self(*inputs[1:])
+                if random:
+                    _check_key(inputs[0])
+                    with one_key(inputs[0]):
+                        y = self(*inputs[1:])
+                else:
+                    y = self(*inputs)
+                now = {name: place[key] for name, ((place, key), *_) in places.items()}
+                changed = {name: value for name, value in now.items() if value is not parameters[name]}
+                return (y, changed) if changes else y
             finally:
                 for place, key, parameter in kept:
                     place[key] = parameter
@@ -306,10 +312,16 @@ def _options(layer: type[Module]) -> list[inspect.Parameter]:
     return [option for option in found if option.kind is option.POSITIONAL_OR_KEYWORD]
 
 
-def values_of(x: Any) -> np.ndarray[Any, Any] | None:
-    """The numbers behind an array or a Tensor of any level; None for a Symbol, whose numbers are not known yet."""
+def innermost(x: Any) -> Any:
+    """What a Tensor of any level stands for in the end: an array, or a Symbol, whose numbers are not known yet."""
     while isinstance(x, Tensor):
         x = x._value
+    return x
+
+
+def values_of(x: Any) -> np.ndarray[Any, Any] | None:
+    """The numbers behind an array or a Tensor of any level; None for a Symbol."""
+    x = innermost(x)
     return None if isinstance(x, Value) else np.asarray(x)
 
 

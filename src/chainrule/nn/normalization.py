@@ -8,8 +8,9 @@ from chainrule.engine import Tensor
 from chainrule.errors import ShapeError
 from chainrule.nn import init
 from chainrule.nn.arguments import not_negative, real, whole
-from chainrule.nn.module import Module, Parameter, values_of
+from chainrule.nn.module import Module, Parameter, innermost
 from chainrule.ops.dims import same, show
+from chainrule.ops.op import Value
 
 
 class LayerNorm(Module):
@@ -76,7 +77,8 @@ class BatchNorm1d(Module):
     Notes
     -----
     A recorded graph has no side effects: recording in training mode, and running the graph, leave the running
-    statistics alone.
+    statistics alone. Where they are inputs of what is recorded, the new ones take their place: see
+    `Module.as_function`.
     """
 
     def __init__(
@@ -111,10 +113,15 @@ class BatchNorm1d(Module):
         return centered / np.sqrt(variance + self.eps) * self.weight + self.bias
 
     def _remember(self, mean: Any, variance: Any, n: Any) -> None:
-        mean, variance = values_of(mean), values_of(variance)
-        if mean is not None and variance is not None:
-            for running, new in ((self.running_mean, mean), (self.running_var, variance * (n / (n - 1)))):
-                running.assign((1 - self.momentum) * running.value + self.momentum * new)
+        mean, variance = innermost(mean), innermost(variance)
+        for name, batch in (("running_mean", mean), ("running_var", variance * (n / (n - 1)))):
+            running = getattr(self, name)
+            own = isinstance(running, Tensor) and running.level == 0
+            new = (1 - self.momentum) * (running.value if own else running) + self.momentum * batch
+            if not own:  # an input of a function, which returns what stands here in the end
+                setattr(self, name, new)
+            elif not isinstance(new, Value):
+                running.assign(new)
 
 
 def _scale_and_shift(

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from chainrule.engine import Tensor
 from chainrule.errors import ChainruleError
-from chainrule.optim.optimizer import Array, Optimizer
+from chainrule.optim.optimizer import Memory, Numbers, Optimizer
 
 
 class Adam(Optimizer):
@@ -44,30 +45,24 @@ class Adam(Optimizer):
             raise ChainruleError(f"{type(self).__name__}: betas is {betas!r}; expected two numbers: (0.9, 0.999).")
         self.betas = self._number("betas[0]", betas[0], below=1), self._number("betas[1]", betas[1], below=1)
         self.eps, self.amsgrad = self._number("eps", eps), bool(amsgrad)
-        self._steps = self._count()
-        self._mean, self._square = self._remember("mean"), self._remember("square")
-        self._largest = self._remember("largest_square") if self.amsgrad else []
+        self._count()
+        for name in ("mean", "square", *(["largest_square"] if self.amsgrad else [])):
+            self._remember(name)
 
-    def _step(self, i: int, p: Tensor, g: Array, update: Array) -> None:
-        self._steps[i] += 1
-        t, (beta1, beta2) = int(self._steps[i]), self.betas
-        m, v = self._mean[i], self._square[i]
-        np.multiply(g, 1 - beta1, out=update)
-        m *= beta1
-        m += update
-        np.multiply(g, 1 - beta2, out=update)
-        update *= g
-        v *= beta2
-        v += update
-        if self.amsgrad:
-            v = np.maximum(self._largest[i], v, out=self._largest[i])
+    def numbers(self, step: int) -> dict[str, float]:
         # m̂ / (√v̂ + ε) = m √c / (√v + ε √c) / (1 - β₁ᵗ) with c = 1 - β₂ᵗ: numbers are scaled, not arrays.
-        root = math.sqrt(1 - beta2**t)
-        np.sqrt(v, out=update)
-        update += self.eps * root
-        np.divide(m, update, out=update)
-        update *= self._lr * root / (1 - beta1**t)
-        p.subtract_(update)
+        beta1, beta2 = self.betas
+        root = math.sqrt(1 - beta2**step)
+        return {"rate": self._lr * root / (1 - beta1**step), "eps": self.eps * root}
+
+    def formula(self, p: Any, g: Any, memory: Memory, numbers: Numbers) -> tuple[Any, dict[str, Any]]:
+        (beta1, beta2), g = self.betas, self._decayed(p, g)
+        m = beta1 * memory["mean"] + (1 - beta1) * g
+        v = beta2 * memory["square"] + (1 - beta2) * g * g
+        new = {"mean": m, "square": v}
+        if self.amsgrad:
+            new["largest_square"] = v = np.maximum(memory["largest_square"], v)
+        return p - m / (np.sqrt(v) + numbers["eps"]) * numbers["rate"], new
 
 
 class AdamW(Adam):
@@ -95,8 +90,8 @@ class AdamW(Adam):
     ) -> None:
         super().__init__(parameters, lr, betas, eps, weight_decay, amsgrad)
 
-    def _step(self, i: int, p: Tensor, g: Array, update: Array) -> None:
-        if self.weight_decay:
-            np.multiply(p.value, self._lr * self.weight_decay, out=update)
-            p.subtract_(update)
-        super()._step(i, p, g, update)
+    def numbers(self, step: int) -> dict[str, float]:
+        return {**super().numbers(step), "decay": self._lr * self.weight_decay}
+
+    def formula(self, p: Any, g: Any, memory: Memory, numbers: Numbers) -> tuple[Any, dict[str, Any]]:
+        return super().formula(p - numbers["decay"] * p, g, memory, numbers)

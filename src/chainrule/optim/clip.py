@@ -1,7 +1,7 @@
 """Gradient clipping: gradients that are too large are made smaller before an optimiser follows them."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,21 @@ def clip_value(parameters: Iterable[Tensor], limit: float) -> None:
     limit = positive("clip_value: limit", limit)
     for g in _gradients("clip_value", parameters):
         np.clip(g, -limit, limit, out=g)
+
+
+def clipped(gradients: Sequence[Any], norm: float | None, value: float | None) -> list[Any]:
+    """Gradients after `clip_norm` and then `clip_value`, as a formula, which runs on Symbols too.
+
+    Squares are summed in the gradients' own dtype. Where their sum is no longer finite there (in float32, from a norm
+    of 1.8e19 on), the gradients are left as they are.
+    """
+    gradients = list(gradients)
+    if norm is not None and gradients:
+        first, *others = [(g * g).sum() for g in gradients]
+        total = np.sqrt(sum(others, first))
+        scale = np.where(total < math.inf, np.minimum(norm / (total + 1e-6), 1), 1)
+        gradients = [g * scale for g in gradients]
+    return gradients if value is None else [np.clip(g, -value, value) for g in gradients]
 
 
 def _gradients(where: str, parameters: Iterable[Tensor]) -> list[Array]:

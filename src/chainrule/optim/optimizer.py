@@ -2,20 +2,28 @@
 
 import inspect
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from chainrule.compiler.plan import Plan
 from chainrule.engine import Tensor
-from chainrule.errors import ChainruleError
+from chainrule.errors import ChainruleError, ShapeError
+from chainrule.graph import trace
 from chainrule.nn.arguments import positive, real
+from chainrule.ops.dims import show
 
 Array = np.ndarray[Any, Any]
+Memory = Numbers = Mapping[str, Any]  # arrays, or Symbols, by name
 
 
 class Optimizer:
-    """The base of all optimisers. A subclass gives `_step`, and names the arrays that it remembers with `_remember`.
+    """The base of all optimisers.
+
+    A subclass gives `formula`, in plain NumPy, and `numbers`, if others than the learning rate change from step to
+    step; it names the arrays that it remembers with `_remember`. So one formula is the step on arrays and what a
+    compiler puts into the graph of a whole training step.
 
     Parameters
     ----------
@@ -28,9 +36,14 @@ class Optimizer:
     Notes
     -----
     All options but `lr` are settled here, since the arrays that are remembered depend on them; to set one later raises.
+
+    Attributes
+    ----------
+    memory : list of dict of str to ndarray
+        What is remembered of each parameter, by name; the arrays stay the same and are written to.
     """
 
-    _decoupled = False  # whether the decay is a step of its own, which `_step` takes, and no part of the gradient
+    _decoupled = False  # whether the decay is a step of its own, in `formula`, and no part of the gradient
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, weight_decay: float = 0.0) -> None:
         self.parameters = list(parameters) if isinstance(parameters, Iterable) else [parameters]
@@ -48,10 +61,10 @@ class Optimizer:
             )
         self.lr = lr
         self.weight_decay = self._number("weight_decay", weight_decay)
+        self.memory: list[dict[str, Array]] = [{} for _ in self.parameters]
         self._state: dict[str, Array] = {}
-        self._update = [np.empty_like(p.value) for p in self.parameters]
-        decayed = self.weight_decay and not self._decoupled
-        self._decayed = [np.empty_like(p.value) for p in self.parameters] if decayed else []
+        self._steps: list[Array] = []
+        self._plans: list[Plan | None] = [None] * len(self.parameters)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in vars(self) and name in inspect.signature(type(self)).parameters:
@@ -77,29 +90,95 @@ class Optimizer:
 
     def step(self) -> None:
         """Change every parameter that has a gradient."""
+        known: dict[Any, list[Array]] = {}
         for i, p in enumerate(self.parameters):
-            g = p.grad
-            if g is not None:
-                if self._decayed:
-                    g = np.multiply(p.value, self.weight_decay, out=self._decayed[i])
-                    g += p.grad
-                self._step(i, p, g, self._update[i])
+            if p.grad is not None:
+                plan = self._plans[i] or self._plan(i)
+                key = (int(self._steps[i]) if self._steps else 0), p.dtype
+                if key not in known:
+                    known[key] = [np.asarray(n, p.dtype) for n in self.numbers(key[0] + 1).values()]
+                g = self._gradient(p)
+                plan(p.writable(), g, *self.memory[i].values(), *known[key])
+                if self._steps:
+                    self._steps[i] += 1
 
-    def _step(self, i: int, p: Tensor, g: Array, update: Array) -> None:
-        """Change the i-th parameter by its gradient; `update` is an array to compute in. Neither p nor g is written."""
-        raise TypeError(f"{type(self).__name__} has no rule: give it a method `_step`.")
+    def _gradient(self, p: Tensor) -> Array:
+        """A parameter's gradient, which a person may have set to something else."""
+        g = np.asarray(p.grad, p.dtype)
+        if g.shape != p.shape:
+            raise ShapeError(
+                f"{type(self).__name__}: a gradient has the shape {show(g.shape)}, its parameter {show(p.shape)}."
+            )
+        return g
 
-    def _remember(self, name: str) -> list[Array]:
-        """Zeros in the shape of each parameter, which the state holds under this name."""
-        arrays = [np.zeros_like(p.value) for p in self.parameters]
-        self._state.update({f"{name}.{i}": a for i, a in enumerate(arrays)})
-        return arrays
+    def advance(self, indices: Sequence[int]) -> dict[str, float]:
+        """Count one more step of the parameters at these places, and give the `numbers` of it, which they share.
 
-    def _count(self) -> list[Array]:
-        """How many steps each parameter has made: integers of shape (), which the state holds."""
-        counts = [np.zeros((), np.int64) for _ in self.parameters]
-        self._state.update({f"steps.{i}": n for i, n in enumerate(counts)})
-        return counts
+        For whoever takes the step himself, with `formula` and the arrays of `memory`.
+
+        Raises
+        ------
+        ChainruleError
+            If they have made different numbers of steps so far.
+        """
+        made = {int(self._steps[i]) for i in indices} if self._steps else {0}
+        if len(made) != 1:
+            raise ChainruleError(
+                f"{type(self).__name__}: the parameters have made different numbers of steps ({sorted(made)}), so they "
+                "share no numbers."
+            )
+        for i in indices if self._steps else ():
+            self._steps[i] += 1
+        return self.numbers(made.pop() + 1)
+
+    def numbers(self, step: int) -> dict[str, float]:
+        """What changes from step to step, by name; `step` counts from 1. By default the learning rate, `lr`."""
+        return {"lr": self._lr}
+
+    def formula(self, p: Any, g: Any, memory: Memory, numbers: Numbers) -> tuple[Any, dict[str, Any]]:
+        """The new parameter, and what is remembered of it from now on.
+
+        Parameters
+        ----------
+        p, g : array
+            The parameter and its gradient: ndarrays, or Symbols of a graph being recorded.
+        memory : dict of str to array
+            What was remembered, by name; zeros at first.
+        numbers : dict of str to number
+            Those of `numbers`, of the parameter's dtype.
+        """
+        raise TypeError(f"{type(self).__name__} has no rule: give it a method `formula`.")
+
+    def _decayed(self, p: Any, g: Any) -> Any:
+        """The gradient with that of the decay."""
+        return self.weight_decay * p + g if self.weight_decay and not self._decoupled else g
+
+    def _plan(self, i: int) -> Plan:
+        """The formula for the i-th parameter, which writes the new values over the old ones."""
+        p, kinds = self.parameters[i], list(self.memory[i])
+        for known, other in zip(self._plans, self.parameters, strict=True):
+            if known is not None and (other.shape, other.dtype) == (p.shape, p.dtype):
+                self._plans[i] = known
+                return known
+
+        def step(p: Any, g: Any, memory: Memory, numbers: Numbers) -> tuple[Any, ...]:
+            new, remembered = self.formula(p, g, memory, numbers)
+            return new, *(remembered[kind] for kind in kinds)
+
+        numbers = dict.fromkeys(self.numbers(1), np.zeros((), p.dtype))
+        graph = trace(step, p.value, p.value, self.memory[i], numbers)
+        plan = self._plans[i] = Plan(graph, into={0: 0, **{1 + k: 2 + k for k in range(len(kinds))}})
+        return plan
+
+    def _remember(self, name: str) -> None:
+        """Zeros in the shape of each parameter, which `memory` and the state hold under this name."""
+        for i, (p, memory) in enumerate(zip(self.parameters, self.memory, strict=True)):
+            memory[name] = self._state[f"{name}.{i}"] = np.zeros_like(p.value)
+
+    def _count(self) -> None:
+        """Count how many steps each parameter has made: integers of shape (), which the state holds."""
+        self._steps = [np.zeros((), np.int64) for _ in self.parameters]
+        self._state.update({f"steps.{i}": n for i, n in enumerate(self._steps)})
 
     def state_dict(self) -> dict[str, Any]:
         """What must be kept to go on later to the same bits: the learning rate, and copies of the arrays by name."""

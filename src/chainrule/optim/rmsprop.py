@@ -1,11 +1,12 @@
 """RMSprop: a gradient divided by its own recent size."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from chainrule.engine import Tensor
-from chainrule.optim.optimizer import Array, Optimizer
+from chainrule.optim.optimizer import Memory, Numbers, Optimizer
 
 
 class RMSprop(Optimizer):
@@ -40,34 +41,20 @@ class RMSprop(Optimizer):
         super().__init__(parameters, lr, weight_decay)
         self.alpha, self.eps = self._number("alpha", alpha, below=1), self._number("eps", eps)
         self.momentum, self.centered = self._number("momentum", momentum, below=1), bool(centered)
-        self._square = self._remember("square")
-        self._mean = self._remember("mean") if self.centered else []
-        self._velocity = self._remember("velocity") if self.momentum else []
+        for name, wanted in {"square": True, "mean": self.centered, "velocity": bool(self.momentum)}.items():
+            if wanted:
+                self._remember(name)
 
-    def _step(self, i: int, p: Tensor, g: Array, update: Array) -> None:
-        s = self._square[i]
-        np.multiply(g, 1 - self.alpha, out=update)
+    def formula(self, p: Any, g: Any, memory: Memory, numbers: Numbers) -> tuple[Any, dict[str, Any]]:
+        g = self._decayed(p, g)
+        share = (1 - self.alpha) * g
+        new = {"square": self.alpha * memory["square"] + share * g}
+        size = new["square"]
         if self.centered:
-            m = self._mean[i]
-            m *= self.alpha
-            m += update
-        update *= g
-        s *= self.alpha
-        s += update
-        if self.centered:
-            np.multiply(m, m, out=update)
-            np.subtract(s, update, out=update)
-            np.maximum(update, 0, out=update)  # a constant gradient has no variance, but rounding may make it negative
-            np.sqrt(update, out=update)
-        else:
-            np.sqrt(s, out=update)
-        update += self.eps
-        np.divide(g, update, out=update)
+            new["mean"] = self.alpha * memory["mean"] + share
+            # A constant gradient has no variance, but rounding may make it negative.
+            size = np.maximum(size - new["mean"] * new["mean"], 0)
+        change = g / (np.sqrt(size) + self.eps)
         if self.momentum:
-            v = self._velocity[i]
-            v *= self.momentum
-            v += update
-            np.multiply(v, self._lr, out=update)
-        else:
-            update *= self._lr
-        p.subtract_(update)
+            new["velocity"] = change = self.momentum * memory["velocity"] + change
+        return p - numbers["lr"] * change, new

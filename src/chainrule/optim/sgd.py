@@ -1,12 +1,11 @@
 """Stochastic gradient descent, plain, with momentum, or with Nesterov's."""
 
 from collections.abc import Iterable
-
-import numpy as np
+from typing import Any
 
 from chainrule.engine import Tensor
 from chainrule.errors import ChainruleError
-from chainrule.optim.optimizer import Array, Optimizer
+from chainrule.optim.optimizer import Memory, Numbers, Optimizer
 
 
 class SGD(Optimizer):
@@ -40,18 +39,12 @@ class SGD(Optimizer):
         self.momentum, self.nesterov = self._number("momentum", momentum, below=1), bool(nesterov)
         if self.nesterov and not self.momentum:
             raise ChainruleError("SGD: nesterov=True needs a momentum, such as momentum=0.9.")
-        self._velocity = self._remember("velocity") if self.momentum else []
-
-    def _step(self, i: int, p: Tensor, g: Array, update: Array) -> None:
         if self.momentum:
-            v = self._velocity[i]
-            v *= self.momentum
-            v += g
-            if self.nesterov:
-                np.multiply(v, self.momentum, out=update)
-                update += g
-                g = update
-            else:
-                g = v
-        np.multiply(g, self._lr, out=update)
-        p.subtract_(update)
+            self._remember("velocity")
+
+    def formula(self, p: Any, g: Any, memory: Memory, numbers: Numbers) -> tuple[Any, dict[str, Any]]:
+        g, lr = self._decayed(p, g), numbers["lr"]
+        if not self.momentum:
+            return p - lr * g, {}
+        v = self.momentum * memory["velocity"] + g
+        return p - lr * (self.momentum * v + g if self.nesterov else v), {"velocity": v}
