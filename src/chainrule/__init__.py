@@ -16,13 +16,19 @@ from chainrule.ops.op import Op as Op
 from chainrule.ops.op import example as example
 
 if TYPE_CHECKING:
+    from chainrule.compiler.compilation import compile as compile
     from chainrule.nn.init import manual_seed as manual_seed
     from chainrule.train import Trainer as Trainer
     from chainrule.written import longhand as longhand
 
 __version__ = "0.1.0"
 
-_LAZY = {"Trainer": "chainrule.train", "longhand": "chainrule.written", "manual_seed": "chainrule.nn.init"}
+_LAZY = {
+    "Trainer": "chainrule.train",
+    "compile": "chainrule.compiler.compilation",
+    "longhand": "chainrule.written",
+    "manual_seed": "chainrule.nn.init",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -31,6 +37,6 @@ def __getattr__(name: str) -> Any:
 
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
-    if name in ("check", "data", "lab", "nn", "optim", "scalar", "train", "written"):
+    if name in ("check", "compiler", "data", "lab", "nn", "optim", "scalar", "train", "written"):
         return import_module(f"chainrule.{name}")
     raise AttributeError(f"chainrule has no attribute '{name}'")

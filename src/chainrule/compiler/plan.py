@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from chainrule.compiler.planning.memory import ALIGNMENT
-from chainrule.compiler.planning.program import Array, Function, Program
+from chainrule.compiler.planning.program import Function, Program
+from chainrule.compiler.planning.recording import Array
 from chainrule.graph.graph import Graph
 
 KEPT = 1000  # functions for the sizes met: small, since they all compute in one memory
@@ -90,7 +90,7 @@ class Plan:
         return function
 
 
-def _memory(nbytes: int) -> np.ndarray[Any, Any]:
+def _memory(nbytes: int) -> Array:
     """Bytes that begin at a cache line."""
     raw = np.empty(nbytes + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT

@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.compiler.planning.recording import Planned, Recorder, UnplannableError
 from chainrule.ops.activation import Erf
 from chainrule.ops.chance import DropoutMask
 from chainrule.ops.indexing import ARRAY, Getitem, Onehot, ScatterAdd
 from chainrule.ops.loss import BinaryCrossEntropy, CrossEntropy
 from chainrule.ops.op import OPS, Op
 from chainrule.ops.structure import Pad, SumTo
-
-from chainrule.compiler.planning.recording import Planned, Recorder, UnplannableError
 
 LOWERINGS: dict[type[Op], Callable[..., Any]] = {}
 
@@ -41,7 +40,7 @@ def lower(recorder: Recorder, op: type[Op], inputs: list[Any], attributes: dict[
     if OPS.get(op.name) is op:  # one's own op may do anything
         try:
             if op in LOWERINGS:
-                y = LOWERINGS[op](recorder, *inputs, **attributes)
+                y = LOWERINGS[op](op, recorder, *inputs, **attributes)
             else:
                 y = op.forward(*inputs, **attributes)
             y = recorder.array(y)
@@ -63,18 +62,18 @@ def called(recorder: Recorder, op: type[Op], inputs: list[Any], attributes: dict
 
 
 @lowering(SumTo)
-def _sum_to(_: Recorder, x: Planned, shape: tuple[int, ...]) -> Planned:
+def _sum_to(op: type[Op], _: Recorder, x: Planned, shape: tuple[int, ...]) -> Planned:
     if np.prod(shape) == x.size:
         return x.reshape(shape)
-    y: Planned = SumTo.forward(x, shape)
+    y: Planned = op.forward(x, shape)
     return y
 
 
 @lowering(Getitem)
-def _getitem(recorder: Recorder, x: Planned, *arrays: Planned, index: tuple[Any, ...]) -> Planned:
+def _getitem(op: type[Op], recorder: Recorder, x: Planned, *arrays: Planned, index: tuple[Any, ...]) -> Planned:
     if not arrays:
         return x[index]
-    layout = Getitem.forward(x.layout, *(np.zeros(a.shape, a.dtype) for a in arrays), index=index)
+    layout = op.forward(x.layout, *(np.zeros(a.shape, a.dtype) for a in arrays), index=index)
     return recorder.made(f"{{0}}[{_index(index)}]", [x, *arrays], layout)
 
 
@@ -91,7 +90,9 @@ def _filled(recorder: Recorder, shape: tuple[int, ...], dtype: Any, value: Any) 
 
 
 @lowering(ScatterAdd)
-def _scatter_add(recorder: Recorder, x: Planned, *arrays: Planned, index: tuple[Any, ...], shape: Any) -> Planned:
+def _scatter_add(
+    op: type[Op], recorder: Recorder, x: Planned, *arrays: Planned, index: tuple[Any, ...], shape: Any
+) -> Planned:
     y = _filled(recorder, shape, x.dtype, 0)
     if arrays:
         recorder.step(f"np.add.at({{out}}, ({_index(index)},), {{0}})", [x, *arrays], y)
@@ -101,14 +102,16 @@ def _scatter_add(recorder: Recorder, x: Planned, *arrays: Planned, index: tuple[
 
 
 @lowering(Pad)
-def _pad(recorder: Recorder, x: Planned, widths: Any, value: Any) -> Planned:
-    y = _filled(recorder, Pad.shape(x.shape, widths, value), x.dtype, value)
-    recorder.step("{out}[...] = {0}", [x], y[Pad.inside(x.shape, widths)])
+def _pad(op: type[Op], recorder: Recorder, x: Planned, widths: Any, value: Any) -> Planned:
+    shape = tuple(before + n + after for n, (before, after) in zip(x.shape, widths, strict=True))
+    inside = tuple(slice(before, before + n) for n, (before, _) in zip(x.shape, widths, strict=True))
+    y = _filled(recorder, shape, x.dtype, value)
+    recorder.step("{out}[...] = {0}", [x], y[inside])
     return y
 
 
 @lowering(Onehot)
-def _onehot(recorder: Recorder, labels: Planned, classes: int, dtype: np.dtype[Any]) -> Planned:
+def _onehot(op: type[Op], recorder: Recorder, labels: Planned, classes: int, dtype: np.dtype[Any]) -> Planned:
     y = _filled(recorder, (labels.size, classes), dtype, 0)
     rows = recorder.mention(np.arange(labels.size))
     recorder.step(f"{{out}}[{rows}, {{0}}] = 1", [labels.reshape((labels.size,))], y)
@@ -116,10 +119,10 @@ def _onehot(recorder: Recorder, labels: Planned, classes: int, dtype: np.dtype[A
 
 
 @lowering(CrossEntropy)
-def _cross_entropy(recorder: Recorder, logits: Planned, targets: Any) -> Planned:
+def _cross_entropy(op: type[Op], recorder: Recorder, logits: Planned, targets: Any) -> Planned:
     targets = recorder.array(targets)
     if targets.ndim == logits.ndim:
-        y: Planned = CrossEntropy.forward(logits, targets)
+        y: Planned = op.forward(logits, targets)
         return y
     if targets.dtype.kind not in "iu":
         raise UnplannableError("labels are integers")
@@ -130,7 +133,7 @@ def _cross_entropy(recorder: Recorder, logits: Planned, targets: Any) -> Planned
     shifted = rows - rows.max(axis=1, keepdims=True)
     count = recorder.mention(np.arange(labels.size))
     picked = recorder.made(f"{{0}}[{count}, {{1}}]", [shifted, labels], np.empty(labels.size, logits.dtype))
-    losses = np.log(np.add.reduce(np.exp(shifted), axis=1)) - picked
+    losses: Planned = np.log(np.add.reduce(np.exp(shifted), axis=1)) - picked
     return losses.reshape(targets.shape)
 
 
@@ -140,7 +143,7 @@ def _refuse_negative(label: Any) -> None:
 
 
 @lowering(BinaryCrossEntropy)
-def _binary_cross_entropy(recorder: Recorder, z: Any, t: Any) -> Planned:
+def _binary_cross_entropy(op: type[Op], recorder: Recorder, z: Any, t: Any) -> Planned:
     dtype = np.result_type(*(x.dtype if isinstance(x, Planned) else x for x in (z, t)))
     t = recorder.array(t) if not isinstance(t, Planned) else t
     if t.size:
@@ -158,7 +161,9 @@ def _refuse_improbable(smallest: Any, largest: Any) -> None:
 
 
 @lowering(DropoutMask)
-def _dropout_mask(recorder: Recorder, key: Planned, use: int, shape: Any, p: float, dtype: np.dtype[Any]) -> Planned:
+def _dropout_mask(
+    op: type[Op], recorder: Recorder, key: Planned, use: int, shape: Any, p: float, dtype: np.dtype[Any]
+) -> Planned:
     uniform = recorder.stored(shape, np.float64)
     recorder.step(f"{recorder.mention(_generator)}({{0}}, {use}).random(out={{out}})", [key], uniform)
     y: Planned = (uniform >= p) * dtype.type(1 / (1 - p))
@@ -170,7 +175,7 @@ def _generator(key: Any, use: int) -> np.random.Generator:
 
 
 @lowering(Erf)
-def _erf(recorder: Recorder, x: Planned) -> Planned:
+def _erf(op: type[Op], recorder: Recorder, x: Planned) -> Planned:
     size = np.minimum(np.abs(x).astype(float), 6.0)
     nearest = np.rint(np.fmin(size, 6.0) * 32).astype(np.intp)
     h = size - nearest.astype(float) / 32
@@ -184,4 +189,6 @@ def _erf(recorder: Recorder, x: Planned) -> Planned:
     y = taken(table[-1])
     for coefficients in table[-2::-1]:
         y = y * h + taken(coefficients)
-    return np.copysign(y, x.astype(float)).astype(x.dtype if x.dtype.kind == "f" else float)
+    signed: Any = np.copysign(y, x.astype(float))
+    result: Planned = signed.astype(x.dtype if x.dtype.kind == "f" else float)
+    return result

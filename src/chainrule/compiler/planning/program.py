@@ -9,7 +9,7 @@ import numpy as np
 
 from chainrule.compiler.planning import memory
 from chainrule.compiler.planning.lowering import lower
-from chainrule.compiler.planning.recording import Array, Planned, Recorder
+from chainrule.compiler.planning.recording import Array, Planned, Recorder, Storage
 from chainrule.errors import ShapeError
 from chainrule.graph.graph import Graph, Variable
 from chainrule.ops import dims
@@ -65,7 +65,8 @@ class Program:
 
     def _own(self, outputs: Sequence[Planned]) -> list[Planned]:
         """The outputs, each in a storage of its own."""
-        taken, own = set(), []
+        taken: set[Storage] = set()
+        own = []
         for y in outputs:
             if y.kind != "stored" or y.layout.nbytes != y.home.nbytes or y.storages <= taken:
                 y = self.recorder.copy(y)

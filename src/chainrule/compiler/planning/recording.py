@@ -56,11 +56,16 @@ class Planned(NDArrayOperatorsMixin):
         For a view of something stored: of what, and how it is made.
     """
 
-    __slots__ = ("array", "base", "kind", "layout", "name", "recorder", "storages", "view")
+    __slots__ = (
+        "array", "base", "dtype", "kind", "layout", "name", "ndim", "recorder", "shape", "size", "storages", "view",
+    )  # fmt: skip
     __hash__ = object.__hash__
 
     def __init__(self, recorder: "Recorder", layout: Array, kind: str, storages: frozenset[Storage]) -> None:
         self.recorder, self.layout, self.kind, self.storages, self.name = recorder, layout, kind, storages, ""
+        self.shape: tuple[int, ...] = layout.shape
+        self.dtype: np.dtype[Any] = layout.dtype
+        self.ndim, self.size = layout.ndim, layout.size
         self.base: Planned | None = None
         self.view: View = lambda a: a
         self.array: Any = None  # of what is stored, once it has a place
@@ -71,33 +76,13 @@ class Planned(NDArrayOperatorsMixin):
         (storage,) = self.storages
         return storage.home
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The sizes."""
-        return self.layout.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The type of the numbers."""
-        return self.layout.dtype
-
-    @property
-    def ndim(self) -> int:
-        """The number of axes."""
-        return self.layout.ndim
-
-    @property
-    def size(self) -> int:
-        """The number of elements."""
-        return self.layout.size
-
     def __len__(self) -> int:
         return len(self.layout)
 
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise UnplannableError("this needs values")
 
-    __bool__ = __float__ = __int__ = __index__ = __iter__ = __array__  # type: ignore[assignment]
+    __bool__ = __float__ = __int__ = __index__ = __iter__ = __array__
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         if method == "reduce":
@@ -249,7 +234,9 @@ class Recorder:
         if all(x.kind == "known" for x in arrays):
             return self.known(ufunc(*(x.layout if isinstance(x, Planned) else x for x in operands)))
         shape = np.broadcast_shapes(*(x.shape for x in arrays))
-        types = [x.dtype if isinstance(x, Planned) else np.dtype(bool) if type(x) is bool else type(x) for x in operands]
+        types = [
+            x.dtype if isinstance(x, Planned) else np.dtype(bool) if type(x) is bool else type(x) for x in operands
+        ]
         *wanted, dtype = _dtypes(ufunc, *types)
         if ufunc in (np.multiply, np.true_divide, np.positive):
             unchanged = _unchanged(ufunc, operands)
@@ -299,19 +286,17 @@ def _dtypes(ufunc: Any, *types: Any) -> tuple[np.dtype[Any], ...]:
     return found
 
 
-def _unchanged(ufunc: Any, operands: Sequence[Any]) -> Any:
+def _unchanged(ufunc: Any, operands: Sequence[Any]) -> Planned | None:
     """The operand that a product with ones, or a division by them, is equal to."""
-    if ufunc is np.positive:
-        return operands[0]
-    a, b = operands
-    if _is_one(b):
-        return a if isinstance(a, Planned) else None
-    return b if ufunc is np.multiply and _is_one(a) and isinstance(b, Planned) else None
+    a, b = operands if len(operands) == 2 else (operands[0], 1)
+    if isinstance(a, Planned) and _is_one(b):
+        return a
+    return b if isinstance(b, Planned) and ufunc is np.multiply and _is_one(a) else None
 
 
 def _is_one(x: Any) -> bool:
     if isinstance(x, Planned):
-        return x.kind == "known" and 0 < x.size and x.layout.flat[0] == 1 and bool((x.layout == 1).all())
+        return x.kind == "known" and x.size > 0 and x.layout.flat[0] == 1 and bool((x.layout == 1).all())
     return bool(x == 1)
 
 
