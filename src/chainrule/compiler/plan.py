@@ -1,6 +1,7 @@
 """`Plan`: a graph executed by NumPy, with every array made ahead. It computes what `Graph.run` does."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,9 @@ import numpy as np
 from chainrule.compiler.planning.memory import ALIGNMENT
 from chainrule.compiler.planning.program import Function, Program
 from chainrule.compiler.planning.recording import Array
+from chainrule.errors import ShapeError
 from chainrule.graph.graph import Graph
+from chainrule.ops.dims import same_shape
 
 KEPT = 1000  # functions for the sizes met: small, since they all compute in one memory
 
@@ -45,8 +48,10 @@ class Plan:
         self._sizes = [(name, places[v], axis) for name, (v, axis) in graph.sizes.items()]
         self._functions: dict[tuple[int, ...], Function] = {}
         self._arena = _memory(0)
+        _check_into(graph, self.into)
         if not self._sizes:
-            self._prepare(())
+            with suppress(ValueError, IndexError):  # what is wrong is said at the first call
+                self._prepare(())
 
     def __call__(self, *arrays: Array) -> tuple[Array, ...]:
         """Compute the outputs.
@@ -88,6 +93,15 @@ class Plan:
         function, self.source = program.function(self._arena)
         self._functions[sizes] = function
         return function
+
+
+def _check_into(graph: Graph, into: Mapping[int, int]) -> None:
+    for o, i in into.items():
+        y, x = graph.outputs[o], graph.inputs[i]
+        if not same_shape(y.shape, x.shape) or y.dtype != x.dtype:
+            raise ShapeError(f"a plan cannot write its output {y!r} into its input {x!r}: shape and dtype must agree.")
+    if len(set(into.values())) < len(into):
+        raise ShapeError(f"a plan cannot write two outputs into one input: into is {dict(into)}.")
 
 
 def _memory(nbytes: int) -> Array:

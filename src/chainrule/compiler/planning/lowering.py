@@ -5,6 +5,7 @@ A line may raise IndexError or ValueError where values are wrong (a label that i
 graph in the usual way, which says what is wrong.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -33,22 +34,19 @@ def lowering(op: type[Op]) -> Callable[[Callable[..., Any]], Callable[..., Any]]
 
 def lower(recorder: Recorder, op: type[Op], inputs: list[Any], attributes: dict[str, Any], like: Any) -> Planned:
     """The steps of one equation, and its result, which has the shape and dtype of `like`."""
-    arrays = [x for x in inputs if isinstance(x, Planned)]
-    if all(x.kind == "known" for x in arrays):
+    if OPS.get(op.name) is not op:  # one's own op may do anything
+        return called(recorder, op, inputs, attributes, like)
+    if all(x.kind == "known" for x in inputs if isinstance(x, Planned)):
         return recorder.known(op.forward(*(x.layout if isinstance(x, Planned) else x for x in inputs), **attributes))
     before = len(recorder.steps)
-    if OPS.get(op.name) is op:  # one's own op may do anything
-        try:
-            if op in LOWERINGS:
-                y = LOWERINGS[op](op, recorder, *inputs, **attributes)
-            else:
-                y = op.forward(*inputs, **attributes)
-            y = recorder.array(y)
-            if y.dtype == like.dtype:
-                return y
-        except UnplannableError:
-            pass
-        del recorder.steps[before:]
+    try:
+        plan = functools.partial(LOWERINGS[op], op, recorder) if op in LOWERINGS else op.forward
+        y = recorder.array(plan(*inputs, **attributes))
+        if y.dtype == like.dtype:
+            return y
+    except UnplannableError:
+        pass
+    del recorder.steps[before:]
     return called(recorder, op, inputs, attributes, like)
 
 

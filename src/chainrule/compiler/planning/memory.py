@@ -2,6 +2,7 @@
 needed at the same time.
 """
 
+import bisect
 from collections.abc import Mapping, Sequence
 
 from chainrule.compiler.planning.recording import Planned, Step, Storage
@@ -72,10 +73,10 @@ def place(storages: Sequence[Storage]) -> int:
     placed: list[Storage] = []
     for storage in sorted(storages, key=lambda s: (-s.nbytes, s.first)):
         offset = 0
-        for other in sorted(placed, key=lambda s: s.offset):
+        for other in placed:
             together = other.first <= storage.last and storage.first <= other.last
             if together and offset < other.offset + other.nbytes and other.offset < offset + storage.nbytes:
                 offset = -(-(other.offset + other.nbytes) // ALIGNMENT) * ALIGNMENT
         storage.offset = offset
-        placed.append(storage)
+        bisect.insort(placed, storage, key=lambda s: s.offset)
     return max((s.offset + s.nbytes for s in placed), default=0)

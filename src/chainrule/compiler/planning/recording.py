@@ -169,14 +169,14 @@ class Recorder:
     def __init__(self) -> None:
         self.steps: list[Step] = []
         self.things: list[Any] = []  # what the lines mention besides arrays: k0, k1, ...
+        self._numbers: dict[int, int] = {}  # by identity
 
     def mention(self, thing: Any) -> str:
         """A name for something that a line mentions."""
-        for i, known in enumerate(self.things):
-            if known is thing:
-                return f"k{i}"
-        self.things.append(thing)
-        return f"k{len(self.things) - 1}"
+        number = self._numbers.setdefault(id(thing), len(self.things))
+        if number == len(self.things):
+            self.things.append(thing)
+        return f"k{number}"
 
     def step(
         self, text: str, reads: Sequence[Planned], out: Planned | None, elementwise: bool = False, is_copy: bool = False
@@ -237,7 +237,7 @@ class Recorder:
         types = [
             x.dtype if isinstance(x, Planned) else np.dtype(bool) if type(x) is bool else type(x) for x in operands
         ]
-        *wanted, dtype = _dtypes(ufunc, *types)
+        wanted, dtype = _dtypes(ufunc, tuple(types))
         if ufunc in (np.multiply, np.true_divide, np.positive):
             unchanged = _unchanged(ufunc, operands)
             if unchanged is not None and unchanged.shape == shape and unchanged.dtype == dtype:
@@ -249,7 +249,12 @@ class Recorder:
         return y
 
     def _operand(self, x: Any, dtype: np.dtype[Any]) -> Planned:
-        return self.cast(x, dtype) if isinstance(x, Planned) else self.known(np.asarray(x, dtype))
+        if isinstance(x, Planned):
+            return self.cast(x, dtype)
+        try:
+            return self.known(np.asarray(x, dtype))
+        except OverflowError:  # comparisons of small integers with larger numbers know what to do
+            raise UnplannableError(f"{x} is no {dtype}") from None
 
     def reduce(self, ufunc: Any, x: Any, axis: Any = 0, keepdims: bool = False, **others: Any) -> Planned:
         """A ufunc's reduction along axes."""
@@ -280,10 +285,10 @@ class Recorder:
 
 
 @functools.lru_cache(1000)
-def _dtypes(ufunc: Any, *types: Any) -> tuple[np.dtype[Any], ...]:
+def _dtypes(ufunc: Any, types: tuple[Any, ...]) -> tuple[tuple[np.dtype[Any], ...], np.dtype[Any]]:
     """The dtypes in which NumPy computes, and that of the result; `int` and `float` stand for weak numbers."""
-    found: tuple[np.dtype[Any], ...] = ufunc.resolve_dtypes((*types, None))
-    return found
+    *inputs, result = ufunc.resolve_dtypes((*types, None))
+    return tuple(inputs), result
 
 
 def _unchanged(ufunc: Any, operands: Sequence[Any]) -> Planned | None:
