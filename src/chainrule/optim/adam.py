@@ -8,7 +8,7 @@ import numpy as np
 
 from chainrule.engine import Tensor
 from chainrule.errors import ChainruleError
-from chainrule.optim.optimizer import Memory, Numbers, Optimizer
+from chainrule.optim.optimizer import Named, Optimizer
 
 
 class Adam(Optimizer):
@@ -55,7 +55,7 @@ class Adam(Optimizer):
         root = math.sqrt(1 - beta2**step)
         return {"rate": self._lr * root / (1 - beta1**step), "eps": self.eps * root}
 
-    def formula(self, p: Any, g: Any, memory: Memory, numbers: Numbers) -> tuple[Any, dict[str, Any]]:
+    def formula(self, p: Any, g: Any, memory: Named, numbers: Named) -> tuple[Any, dict[str, Any]]:
         (beta1, beta2), g = self.betas, self._decayed(p, g)
         m = beta1 * memory["mean"] + (1 - beta1) * g
         v = beta2 * memory["square"] + (1 - beta2) * g * g
@@ -93,5 +93,5 @@ class AdamW(Adam):
     def numbers(self, step: int) -> dict[str, float]:
         return {**super().numbers(step), "decay": self._lr * self.weight_decay}
 
-    def formula(self, p: Any, g: Any, memory: Memory, numbers: Numbers) -> tuple[Any, dict[str, Any]]:
+    def formula(self, p: Any, g: Any, memory: Named, numbers: Named) -> tuple[Any, dict[str, Any]]:
         return super().formula(p - numbers["decay"] * p, g, memory, numbers)

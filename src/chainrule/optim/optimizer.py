@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from chainrule.nn.arguments import positive, real
 from chainrule.ops.dims import show
 
 Array = np.ndarray[Any, Any]
-Memory = Numbers = Mapping[str, Any]  # arrays, or Symbols, by name
+Named: TypeAlias = Mapping[str, Any]  # arrays, or Symbols of a graph that is being recorded, by name
 
 
 class Optimizer:
@@ -65,6 +65,9 @@ class Optimizer:
         self._state: dict[str, Array] = {}
         self._steps: list[Array] = []
         self._plans: list[Plan | None] = [None] * len(self.parameters)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_plans": [None] * len(self._plans)}  # functions, which a copy makes for itself
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in vars(self) and name in inspect.signature(type(self)).parameters:
@@ -135,7 +138,7 @@ class Optimizer:
         """What changes from step to step, by name; `step` counts from 1. By default the learning rate, `lr`."""
         return {"lr": self._lr}
 
-    def formula(self, p: Any, g: Any, memory: Memory, numbers: Numbers) -> tuple[Any, dict[str, Any]]:
+    def formula(self, p: Any, g: Any, memory: Named, numbers: Named) -> tuple[Any, dict[str, Any]]:
         """The new parameter, and what is remembered of it from now on.
 
         Parameters
@@ -161,7 +164,7 @@ class Optimizer:
                 self._plans[i] = known
                 return known
 
-        def step(p: Any, g: Any, memory: Memory, numbers: Numbers) -> tuple[Any, ...]:
+        def step(p: Any, g: Any, memory: Named, numbers: Named) -> tuple[Any, ...]:
             new, remembered = self.formula(p, g, memory, numbers)
             return new, *(remembered[kind] for kind in kinds)
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.engine import Tensor
-from chainrule.optim.optimizer import Memory, Numbers, Optimizer
+from chainrule.optim.optimizer import Named, Optimizer
 
 
 class RMSprop(Optimizer):
@@ -45,7 +45,7 @@ class RMSprop(Optimizer):
             if wanted:
                 self._remember(name)
 
-    def formula(self, p: Any, g: Any, memory: Memory, numbers: Numbers) -> tuple[Any, dict[str, Any]]:
+    def formula(self, p: Any, g: Any, memory: Named, numbers: Named) -> tuple[Any, dict[str, Any]]:
         g = self._decayed(p, g)
         share = (1 - self.alpha) * g
         new = {"square": self.alpha * memory["square"] + share * g}

@@ -5,7 +5,7 @@ from typing import Any
 
 from chainrule.engine import Tensor
 from chainrule.errors import ChainruleError
-from chainrule.optim.optimizer import Memory, Numbers, Optimizer
+from chainrule.optim.optimizer import Named, Optimizer
 
 
 class SGD(Optimizer):
@@ -42,7 +42,7 @@ class SGD(Optimizer):
         if self.momentum:
             self._remember("velocity")
 
-    def formula(self, p: Any, g: Any, memory: Memory, numbers: Numbers) -> tuple[Any, dict[str, Any]]:
+    def formula(self, p: Any, g: Any, memory: Named, numbers: Named) -> tuple[Any, dict[str, Any]]:
         g, lr = self._decayed(p, g), numbers["lr"]
         if not self.momentum:
             return p - lr * g, {}
