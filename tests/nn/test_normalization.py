@@ -103,6 +103,24 @@ def test_the_batch_may_be_symbolic_and_recording_leaves_the_running_statistics_a
     np.testing.assert_allclose(y, f(values, X[:3]), rtol=1e-14)
 
 
+def test_running_statistics_that_are_inputs_of_a_function_are_handed_out_and_stay_where_they_are():
+    layer = batch_norm(momentum=0.25)
+    f, parameters = layer.as_function(statistics=True, changes=True)
+    values = {name: p.numpy() for name, p in parameters.items()}
+    y, changed = f(values, X)
+    assert list(changed) == ["running_mean1", "running_var1"]
+    graph = cr.trace(f, values, X, batch={"x": 0})
+    recorded = graph.run(values, X)
+    assert layer.running_mean.value.tolist() == [0.0] * 4
+    assert layer.running_mean is parameters["running_mean1"]
+    np.testing.assert_allclose(y, layer(X).value, rtol=1e-14)
+    for found, name in zip(recorded[1:], changed, strict=True):
+        np.testing.assert_allclose(changed[name], parameters[name].value, rtol=1e-14)
+        np.testing.assert_allclose(found, parameters[name].value, rtol=1e-14)
+    layer.eval()
+    assert f(values, X)[1] == {}
+
+
 def test_in_evaluation_mode_the_running_statistics_are_constants_of_the_graph():
     layer = batch_norm()
     layer(X)

@@ -114,14 +114,16 @@ class BatchNorm1d(Module):
 
     def _remember(self, mean: Any, variance: Any, n: Any) -> None:
         mean, variance = innermost(mean), innermost(variance)
+        own = isinstance(self.running_mean, Tensor) and self.running_mean.level == 0
+        if own and isinstance(mean, Value):
+            return
         for name, batch in (("running_mean", mean), ("running_var", variance * (n / (n - 1)))):
             running = getattr(self, name)
-            own = isinstance(running, Tensor) and running.level == 0
             new = (1 - self.momentum) * (running.value if own else running) + self.momentum * batch
-            if not own:  # an input of a function, which returns what stands here in the end
-                setattr(self, name, new)
-            elif not isinstance(new, Value):
+            if own:
                 running.assign(new)
+            else:  # an input of a function, which hands out what stands here in the end
+                setattr(self, name, new)
 
 
 def _scale_and_shift(
