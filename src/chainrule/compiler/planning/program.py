@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -89,11 +88,8 @@ class Program:
         arguments = ", ".join(x.name for x in self.inputs)
         # The source is made of the names of NumPy's functions and of numbers; no text of the user's is in it.
         source = "\n    ".join([f"def step({arguments}):", *names.comments, *lines, f"return ({results})"])
-        things = {f"k{i}": thing for i, thing in enumerate(self.recorder.things)}
-        namespace = {"np": np, **names.arrays, **things}
-        exec(_compiled(source), namespace)
-        function: Function = namespace["step"]
-        return function, source
+        bound = {**names.arrays, **{f"k{i}": thing for i, thing in enumerate(self.recorder.things)}}
+        return _maker(source, tuple(bound))(*bound.values()), source
 
 
 class _Names:
@@ -143,5 +139,10 @@ class _Names:
 
 
 @functools.lru_cache(256)
-def _compiled(source: str) -> CodeType:
-    return compile(source, "<chainrule plan>", "exec")
+def _maker(source: str, bound: tuple[str, ...]) -> Callable[..., Function]:
+    """What makes a function of this text from what it mentions; of one text there is one code, which is quicker."""
+    body = source.replace("\n", "\n    ")
+    namespace: dict[str, Any] = {"np": np}
+    exec(compile(f"def make({', '.join(bound)}):\n    {body}\n    return step", "<chainrule plan>", "exec"), namespace)
+    make: Callable[..., Function] = namespace["make"]
+    return make
