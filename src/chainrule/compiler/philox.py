@@ -1,8 +1,8 @@
 """Dropout in generated machine code: the bits of `DropoutMask`, each a pure function of key, use and position.
 
 NumPy's `Philox` encrypts a counter [Salmon et al. 2011, Philox4x64-10]: under the key (key, use), block b of four words
-is made of the counter b + 1. Number k of `Generator(Philox(key=[key, use])).random()` is word k % 4 of block k // 4, its
-upper 53 bits divided by 2⁵³. So the rows of a mask can be made in any order, and in parallel.
+is made of the counter b + 1. Number k of `Generator(Philox(key=[key, use])).random()` is word k % 4 of block k // 4,
+its upper 53 bits divided by 2⁵³. So the rows of a mask can be made in any order, and in parallel.
 
 As in `elementary.py`, the source of `fill_mask` and of what it calls is copied into generated modules, where it needs
 `np` alone. A function should be compiled with `forceinline=True` there, all but `fill_mask`. In plain Python they run
