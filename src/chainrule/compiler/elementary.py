@@ -161,6 +161,7 @@ def softplus32(x: np.float32) -> np.float32:
     p = np.float32(0.28616756) + z * (np.float32(0.21428919) + z * np.float32(0.24296568))
     p = np.float32(0.66666675) + z * (np.float32(0.39998883) + z * p)
     h = np.float32(0.5) * e * e
+    # x within the correction rather than beside the logarithm: so the sum is rounded once where both are of one size.
     return e - ((h - s * (h + z * p)) - (x if x > np.float32(0) else np.float32(0)))
 
 
