@@ -8,7 +8,7 @@ from chainrule import ops
 from chainrule.errors import DataError, ShapeError, TraceError
 from chainrule.nn import init
 from chainrule.nn.arguments import real, whole
-from chainrule.nn.module import Key, Module, Parameter, shared_key, values_of
+from chainrule.nn.module import Module, Parameter, RandomKey, values_of
 from chainrule.ops.chance import DropoutMask
 from chainrule.ops.dims import same, show
 
@@ -106,7 +106,7 @@ class Dropout(Module):
     def forward(self, x: Any) -> Any:
         if not self.training or not self.p:
             return x
-        key = shared_key() or Key(None)
+        key = RandomKey.current()
         if not key.is_input and values_of(x) is None:
             raise TraceError(
                 "Dropout in training mode cannot be recorded here, since its key would be the same in every run: "

@@ -198,7 +198,7 @@ class Module:
                         place[key] = parameters[name]
                 if random:
                     _check_key(inputs[0])
-                    with one_key(inputs[0]):
+                    with RandomKey(inputs[0]):
                         y = self(*inputs[1:])
                 else:
                     y = self(*inputs)
@@ -257,40 +257,42 @@ class Module:
         )
 
 
-class Key:
-    """A key that random numbers are drawn from, and how often that has been done."""
+class RandomKey:
+    """A key from which random numbers are drawn, and how often that has been done.
 
-    def __init__(self, value: Any) -> None:
+    `with RandomKey(value):` makes all layers of this thread that draw random numbers draw from one key for a while;
+    without a value it is drawn from the library's generator when it is first used.
+    """
+
+    def __init__(self, value: Any = None) -> None:
         self.value, self.uses, self.is_input = value, 0, value is not None
+        self.before: RandomKey | None = None
+
+    @staticmethod
+    def current() -> "RandomKey":
+        """The innermost one; outside of all, a new one."""
+        return _randomness.key or RandomKey()
 
     def use(self) -> tuple[Any, int]:
-        """The key and the number of this use of it. One that was not given is drawn from the library's generator."""
+        """The key and the number of this use of it."""
         if self.value is None:
             self.value = np.array(init.generator().integers(2**63))
         self.uses += 1
         return self.value, self.uses - 1
 
+    def __enter__(self) -> "RandomKey":
+        self.before, _randomness.key = _randomness.key, self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _randomness.key = self.before
+
 
 class _Randomness(threading.local):
-    key: Key | None = None
+    key: RandomKey | None = None
 
 
 _randomness = _Randomness()
-
-
-@contextmanager
-def one_key(value: Any = None) -> Iterator[Key]:
-    """For a while, all layers that draw random numbers draw from one key; None draws it when it is first used."""
-    before, _randomness.key = _randomness.key, Key(value)
-    try:
-        yield _randomness.key
-    finally:
-        _randomness.key = before
-
-
-def shared_key() -> Key | None:
-    """The key of the innermost `one_key`, if there is one."""
-    return _randomness.key
 
 
 def _check_key(key: Any) -> None:

@@ -14,7 +14,7 @@ from chainrule.errors import ChainruleError, DataError, DivergenceError
 from chainrule.nn import init
 from chainrule.nn.arguments import number, positive, whole
 from chainrule.nn.losses import Loss
-from chainrule.nn.module import Module, evaluating, one_key
+from chainrule.nn.module import Module, RandomKey, evaluating
 from chainrule.optim import Optimizer, Schedule, clip_norm, clip_value
 from chainrule.train.callbacks import Callback, ProgressBar
 from chainrule.train.divergence import divergence
@@ -240,7 +240,7 @@ class Trainer:
 
     def step(self, x: Any, t: Any, where: str = "this step") -> float:
         """One step on one batch: forward, backward, update. Returns the loss before the update."""
-        with one_key() as key, np.errstate(all="ignore"):  # what is not finite is explained better than by a warning
+        with RandomKey() as key, np.errstate(all="ignore"):  # what is not finite is explained better than by a warning
             loss = self.loss(self.model(x), t)
             if not isinstance(loss, Tensor) or loss.shape != ():
                 raise ChainruleError(f"the loss must be one number, of shape (); {self.loss!r} gave {loss!r}.")
@@ -258,7 +258,7 @@ class Trainer:
 
     def _again(self, key: Any, x: Any, t: Any) -> None:
         """The loss of a step, with the same random numbers."""
-        with one_key(key):
+        with RandomKey(key):
             self._loss(self.model(x), t)
 
     def _losses(self, dataset: Dataset) -> None:
