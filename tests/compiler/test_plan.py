@@ -139,7 +139,7 @@ MIXED = {
     "small integers and a large number": (lambda x: np.where(x < 300, x, 1), np.uint8),
     "square, root, reciprocal": (lambda x: x**2 + (x * x) ** 0.5 + (x * x + 1) ** -1 + x**1 + x**0 + x**3, np.float32),
     "reshaped after a transpose": (lambda x: (x * 2).T.reshape(-1) + 1, np.float64),
-    "one result twice": (lambda x: (x + 1, x + 1, (x + 1).T), np.float64),
+    "one result twice": (lambda x: (y := x + 1, y, y.T), np.float64),
     "what is given": (lambda x: (x, x.T, x * 1), np.float64),
     "a broadcast": (lambda x: np.broadcast_to(x.sum(), (2, 3)), np.float32),
     "a constant": (lambda x: (np.full(3, 2.0, np.float32), x + np.arange(4, dtype=np.float32)), np.float32),
@@ -158,7 +158,7 @@ def test_dtypes_views_and_constants(name):
 
 
 def test_outputs_do_not_share_memory_and_the_next_call_overwrites_them():
-    plan = Plan(cr.trace(lambda x: (x, x + 1, (x + 1).T, (x + 1).reshape(-1), x), np.ones((2, 3))))
+    plan = Plan(cr.trace(lambda x: (x, y := x + 1, y.T, y.reshape(-1), y, x), np.ones((2, 3))))
     x = np.zeros((2, 3))
     results = plan(x)
     for i, a in enumerate(results):
@@ -252,7 +252,7 @@ INTO = {
     "mirrored": (lambda a, b: (a[::-1] + b, b), {0: 0}),
     "returned as it was, too": (lambda a, b: (a * 2, a), {0: 0}),
     "a product": (lambda a, b: (a @ b, b), {0: 0}),
-    "seen from elsewhere": (lambda a, b: (a + b, (a + b).T * 2), {0: 0}),
+    "seen from elsewhere": (lambda a, b: (c := a + b, c.T * 2), {0: 0}),
     "chosen": (lambda a, b: (np.where(b > 0, a, -a), b), {0: 0}),
     "each into the other": (lambda a, b: (a - b, a + b), {0: 1, 1: 0}),
     "unchanged": (lambda a, b: (a, b + 1), {0: 0, 1: 1}),
