@@ -143,11 +143,11 @@ def _refuse_negative(label: Any) -> None:
 @lowering(BinaryCrossEntropy)
 def _binary_cross_entropy(op: type[Op], recorder: Recorder, z: Any, t: Any) -> Planned:
     dtype = np.result_type(*(x.dtype if isinstance(x, Planned) else x for x in (z, t)))
-    t = recorder.array(t) if not isinstance(t, Planned) else t
+    t = recorder.array(t)
     if t.size:
         check = recorder.mention(_refuse_improbable)
         recorder.step(f"{check}(np.minimum.reduce({{0}}, axis=None), np.maximum.reduce({{0}}, axis=None))", [t], None)
-    t = t if t.dtype == dtype else recorder.cast(t, dtype)
+    t = recorder.cast(t, dtype)
     z = recorder.cast(z, dtype) if isinstance(z, Planned) else recorder.known(np.asarray(z, dtype))
     y: Planned = np.maximum(z, 0) - z * t + np.log1p(np.exp(-np.abs(z)))
     return y

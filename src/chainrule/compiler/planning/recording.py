@@ -1,6 +1,6 @@
 """What an op's `forward` computes, as steps that write into given arrays.
 
-A `Forward` stands for an array whose values are not known yet. It answers NumPy's protocols, so the plain NumPy of an
+A `Planned` stands for an array whose values are not known yet. It answers NumPy's protocols, so the plain NumPy of an
 op's `forward` can be run on it; each ufunc and reduction then becomes a step with `out=`, each view is a view. No
 second description of the ops is needed but for those that write into arrays or look at values (`lowering.py`).
 """
@@ -75,9 +75,6 @@ class Planned(NDArrayOperatorsMixin):
         """Where something stored lies."""
         (storage,) = self.storages
         return storage.home
-
-    def __len__(self) -> int:
-        return len(self.layout)
 
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise UnplannableError("this needs values")
