@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from chainrule import __version__
-from chainrule.cli import check, data, failure, longhand, reproduce
+from chainrule.cli import bench, check, data, failure, longhand, reproduce
 
 # Plain help and plain errors: one sentence after "Error:", the same for a mistyped option and a damaged file.
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.command()(reproduce.reproduce)
 app.command()(longhand.longhand)
 app.command()(check.check)
+app.command()(bench.bench)
 app.add_typer(data.app, name="data")
 
 

@@ -1,0 +1,77 @@
+"""chainrule as people use it: a Trainer's `fit`, and `predict`."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import chainrule as cr
+from chainrule import nn, optim
+from chainrule.benchmarks.run import Run, UnavailableError
+from chainrule.benchmarks.works import Array, Problem
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "relu": nn.ReLU, "tanh": nn.Tanh}
+
+
+def compiled(problem: Problem) -> Run:
+    """Trained by machine code."""
+    return _training(problem, "numba")
+
+
+def plan(problem: Problem) -> Run:
+    """Trained by planned NumPy calls."""
+    return _training(problem, "numpy")
+
+
+def eager(problem: Problem) -> Run:
+    """Trained op by op."""
+    return _training(problem, "eager")
+
+
+def prediction(problem: Problem) -> Run:
+    """The outputs, by `predict`."""
+    network, x = model(problem), problem.x[: problem.work.batch]
+
+    def go(times: int) -> None:
+        for _ in range(times * problem.steps):
+            network.predict(x)
+
+    return Run(go, lambda: [network.predict(x)])
+
+
+def model(problem: Problem) -> nn.Sequential:
+    """The network with the weights that everybody begins with."""
+    layers: list[nn.Module] = []
+    for weight, bias in zip(problem.weights, problem.biases, strict=True):
+        if layers:
+            layers.append(_ACTIVATIONS[problem.work.activation]())
+        inputs, outputs = weight.shape
+        start: Any = {"weight_init": _given(weight), "bias_init": _given(bias)}
+        layers.append(nn.Linear(inputs, outputs, dtype=weight.dtype, **start))
+    return nn.Sequential(*layers)
+
+
+def _given(values: Array) -> nn.init.Initializer:
+    return lambda shape, rng: values.copy()
+
+
+def _training(problem: Problem, backend: str) -> Run:
+    network, work = model(problem), problem.work
+    sgd = optim.SGD(network.parameters(), lr=work.lr)
+    options: Any = {"backend": backend} if "backend" in inspect.signature(cr.Trainer).parameters else {}
+    if not options and backend != "eager":
+        raise UnavailableError(f"this chainrule has no backend '{backend}'")
+    trainer = cr.Trainer(network, nn.CrossEntropyLoss(), sgd, **options)
+    fit: Any = trainer.fit
+
+    def go(epochs: int) -> None:
+        fit(
+            problem.data,
+            epochs=epochs,
+            batch_size=None if work.batch >= len(problem.data) else work.batch,
+            shuffle=problem.shuffle,
+            evaluate_every=None,
+            progress=False,
+        )
+
+    return Run(go, lambda: [p.numpy() for p in network.parameters()])
