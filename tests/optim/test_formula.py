@@ -177,12 +177,16 @@ def test_a_parameter_whose_columns_lie_together_is_changed_in_its_place():
     np.testing.assert_array_equal(p.value, np.arange(6.0).reshape(2, 3) / 2)
 
 
-def test_parameters_share_the_numbers_of_a_step_while_they_have_made_as_many():
+def test_steps_that_somebody_takes_himself_are_counted():
     optimizer = optim.Adam(tensors(), lr=0.05)
-    assert optimizer.advance((0, 2)) == optimizer.numbers(1)
-    assert optimizer.advance((0, 2)) == optimizer.numbers(2)
-    assert [int(optimizer.state_dict()[f"steps.{i}"]) for i in range(4)] == [2, 0, 2, 0]
-    with pytest.raises(ChainruleError, match=r"Adam: the parameters have made different numbers of steps \(\[0, 2\]\)"):
-        optimizer.advance((0, 1))
-    assert [int(optimizer.state_dict()[f"steps.{i}"]) for i in range(4)] == [2, 0, 2, 0]
-    assert optim.SGD(tensors(), lr=0.05).advance((0, 1)) == {"lr": 0.05}
+    assert optimizer.counts
+    optimizer.count_steps((0, 2), 3)
+    assert optimizer.steps_made((0, 2)) == 3
+    assert optimizer.steps_made(()) == 0
+    assert [int(optimizer.state_dict()[f"steps.{i}"]) for i in range(4)] == [3, 0, 3, 0]
+    with pytest.raises(ChainruleError, match=r"Adam: the parameters have made different numbers of steps \(\[0, 3\]\)"):
+        optimizer.steps_made((0, 1))
+    sgd = optim.SGD(tensors(), lr=0.05)
+    sgd.count_steps((0, 1), 3)
+    assert not sgd.counts
+    assert sgd.steps_made((0, 1)) == 0

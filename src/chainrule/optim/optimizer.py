@@ -64,7 +64,7 @@ class Optimizer:
         self.memory: list[dict[str, Array]] = [{} for _ in self.parameters]
         self._state: dict[str, Array] = {}
         self._steps: list[Array] = []
-        self._plans: list[Plan | None] = [None] * len(self.parameters)
+        self._plans: list[tuple[Plan, list[Array], np.dtype[Any]] | None] = [None] * len(self.parameters)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_plans": [None] * len(self._plans)}  # functions, which a copy makes for itself
@@ -93,46 +93,48 @@ class Optimizer:
 
     def step(self) -> None:
         """Change every parameter that has a gradient."""
-        known: dict[Any, list[Array]] = {}
+        last, numbers = None, []
         for i, p in enumerate(self.parameters):
             if p.grad is not None:
-                plan = self._plans[i] or self._plan(i)
-                key = (int(self._steps[i]) if self._steps else 0), p.dtype
-                if key not in known:
-                    known[key] = [np.asarray(n, p.dtype) for n in self.numbers(key[0] + 1).values()]
-                g = self._gradient(p)
-                plan(p.writable(), g, *self.memory[i].values(), *known[key])
+                plan, memory, dtype = self._plans[i] or self._plan(i)
+                g = np.asarray(p.grad, dtype)  # which a person may have set to something else
+                if g.shape != p.shape:
+                    raise ShapeError(
+                        f"{type(self).__name__}: a gradient has the shape {show(g.shape)}, its parameter "
+                        f"{show(p.shape)}."
+                    )
+                now = (int(self._steps[i]) if self._steps else 0), dtype
+                if now != last:
+                    last, numbers = now, [np.asarray(n, dtype) for n in self.numbers(now[0] + 1).values()]
+                plan(p.writable(), g, *memory, *numbers)
                 if self._steps:
                     self._steps[i] += 1
 
-    def _gradient(self, p: Tensor) -> Array:
-        """A parameter's gradient, which a person may have set to something else."""
-        g = np.asarray(p.grad, p.dtype)
-        if g.shape != p.shape:
-            raise ShapeError(
-                f"{type(self).__name__}: a gradient has the shape {show(g.shape)}, its parameter {show(p.shape)}."
-            )
-        return g
+    @property
+    def counts(self) -> bool:
+        """Whether the numbers change from step to step."""
+        return bool(self._steps)
 
-    def advance(self, indices: Sequence[int]) -> dict[str, float]:
-        """Count one more step of the parameters at these places, and give the `numbers` of it, which they share.
-
-        For whoever takes the step himself, with `formula` and the arrays of `memory`.
+    def steps_made(self, indices: Sequence[int]) -> int:
+        """How many steps the parameters at these places have made, 0 where nobody counts.
 
         Raises
         ------
         ChainruleError
-            If they have made different numbers of steps so far.
+            If they have made different numbers of steps so far, and so share no `numbers`.
         """
         made = {int(self._steps[i]) for i in indices} if self._steps else {0}
-        if len(made) != 1:
+        if len(made) > 1:
             raise ChainruleError(
                 f"{type(self).__name__}: the parameters have made different numbers of steps ({sorted(made)}), so they "
                 "share no numbers."
             )
+        return made.pop() if made else 0
+
+    def count_steps(self, indices: Sequence[int], made: int) -> None:
+        """Count steps that somebody has taken himself, with `formula` and the arrays of `memory`."""
         for i in indices if self._steps else ():
-            self._steps[i] += 1
-        return self.numbers(made.pop() + 1)
+            self._steps[i] += made
 
     def numbers(self, step: int) -> dict[str, float]:
         """What changes from step to step, by name; `step` counts from 1. By default the learning rate, `lr`."""
@@ -156,22 +158,24 @@ class Optimizer:
         """The gradient with that of the decay."""
         return self.weight_decay * p + g if self.weight_decay and not self._decoupled else g
 
-    def _plan(self, i: int) -> Plan:
-        """The formula for the i-th parameter, which writes the new values over the old ones."""
-        p, kinds = self.parameters[i], list(self.memory[i])
-        for known, other in zip(self._plans, self.parameters, strict=True):
-            if known is not None and (other.shape, other.dtype) == (p.shape, p.dtype):
-                self._plans[i] = known
-                return known
+    def _plan(self, i: int) -> tuple[Plan, list[Array], np.dtype[Any]]:
+        """The formula for the i-th parameter, which writes the new values over the old ones; its memory; its dtype."""
+        p, kinds, memory = self.parameters[i], list(self.memory[i]), list(self.memory[i].values())
 
         def step(p: Any, g: Any, memory: Named, numbers: Named) -> tuple[Any, ...]:
             new, remembered = self.formula(p, g, memory, numbers)
             return new, *(remembered[kind] for kind in kinds)
 
-        numbers = dict.fromkeys(self.numbers(1), np.zeros((), p.dtype))
-        graph = trace(step, p.value, p.value, self.memory[i], numbers)
-        plan = self._plans[i] = Plan(graph, into={0: 0, **{1 + k: 2 + k for k in range(len(kinds))}})
-        return plan
+        for known, other in zip(self._plans, self.parameters, strict=True):
+            if known is not None and (other.shape, other.dtype) == (p.shape, p.dtype):
+                plan = known[0]
+                break
+        else:
+            numbers = dict.fromkeys(self.numbers(1), np.zeros((), p.dtype))
+            graph = trace(step, p.value, p.value, self.memory[i], numbers)
+            plan = Plan(graph, into={0: 0, **{1 + k: 2 + k for k in range(len(kinds))}})
+        made = self._plans[i] = plan, memory, p.dtype
+        return made
 
     def _remember(self, name: str) -> None:
         """Zeros in the shape of each parameter, which `memory` and the state hold under this name."""

@@ -61,7 +61,7 @@ class Roles:
         Parameters
         ----------
         numbers : dict of str to float
-            Those that `optimizer.advance(roles.stepped)` gives.
+            Those that `optimizer.numbers` gives for this step.
         key : int or None
         x, t : array
 
