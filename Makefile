@@ -11,7 +11,7 @@ RUN := $(PY) -m
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help test reproduce reproduce-all test-peers format clean
+.PHONY: help test reproduce reproduce-all test-peers bench format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,10 @@ reproduce-all: .venv/with-lab ## the whole of every report, all seeds: table, fi
 
 test-peers: .venv/with-peers ## the comparison with PyTorch (installs it: large)
 	$(ONE_THREAD) $(RUN) pytest -n 2 -m peers $(ARGS)
+
+bench: .venv/with-bench ## how fast it is, beside PyTorch, JAX and scikit-learn (installs them: large); table in results/
+	@mkdir -p results
+	$(RUN) chainrule bench --json results/bench.json --picture results/bench.png --page results/bench.md $(ARGS)
 
 format: .venv/with-dev ## put the code into the house's form
 	$(RUN) ruff check --fix --exit-zero --quiet
@@ -79,5 +83,11 @@ endif
 	@echo "Installing PyTorch 2.13.0 into .venv (once; on Linux it may bring several gigabytes for GPUs)."
 	@$(PIP) "torch==2.13.0" || { $(NOT_DONE); }
 	@touch $@
+
+.venv/with-bench: .venv/made
+	@echo "Installing chainrule, Numba, PyTorch, JAX and scikit-learn into .venv (once; on Linux PyTorch may bring" \
+		"several gigabytes for GPUs)."
+	@$(PIP) --no-build-isolation --editable ".[lab,fast,peers]" || { $(NOT_DONE); }
+	@touch .venv/with-lab $@
 
 NOT_DONE = echo "The set-up did not finish: pip says why above. The same command tries again." >&2; exit 1

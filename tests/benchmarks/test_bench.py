@@ -53,7 +53,9 @@ def test_a_quick_run_prints_and_writes_everything(tmp_path):
             assert len(each["values"]) == 2
             assert min(each["values"]) > 0
     assert files["png"].read_bytes().startswith(b"\x89PNG")
-    assert "## M100: 784-64-10" in files["md"].read_text("utf-8")
+    page = files["md"].read_text("utf-8")
+    assert "## M100: 784-64-10" in page
+    assert "](bench.png)" in page
 
 
 def test_the_step_is_what_is_timed_and_not_the_epoch():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,8 @@ def _write(
         if json_file is not None:
             json_file.write_text(json.dumps(found, indent=1, allow_nan=False, ensure_ascii=False) + "\n", "utf-8")
         if page_file is not None:
-            page_file.write_text(page(comparisons, made, rounds, quick), "utf-8")
+            place = None if picture_file is None else Path(os.path.relpath(picture_file, page_file.parent)).as_posix()
+            page_file.write_text(page(comparisons, made, rounds, quick, place), "utf-8")
         if picture_file is not None:
             picture(comparisons, picture_file)
     except OSError as error:

@@ -22,8 +22,10 @@ up. *Bare products* is `np.matmul` alone, for all products of forward and backwa
 """
 
 
-def page(comparisons: Sequence[Comparison], made: dict[str, Any], rounds: int, quick: bool) -> str:
-    """All comparisons, and before them what they come to."""
+def page(
+    comparisons: Sequence[Comparison], made: dict[str, Any], rounds: int, quick: bool, picture: str | None = None
+) -> str:
+    """All comparisons, and before them what they come to; `picture` is the picture's place, seen from the page."""
     parts = [_HEAD.format(rounds=rounds, steps=MOST_STEPS)]
     if quick:
         parts.append("**Of a quick run, which only shows that it runs: these times mean nothing.**\n")
@@ -32,6 +34,8 @@ def page(comparisons: Sequence[Comparison], made: dict[str, Any], rounds: int, q
     for heading, sentences in summary(comparisons):
         parts.append(heading + "\n")
         parts += [f"- {sentence}" for sentence in sentences] + [""] * bool(sentences)
+    if picture is not None:
+        parts.append(f"![Each candidate's bar beside chainrule's line, on a logarithmic axis]({picture})\n")
     parts += [_section(each) for each in comparisons]
     return "\n".join(parts)
 

@@ -61,11 +61,10 @@ def _training(problem: Problem, backend: str) -> Run:
     options: Any = {"backend": backend} if "backend" in inspect.signature(cr.Trainer).parameters else {}
     if not options and backend != "eager":
         raise UnavailableError(f"this chainrule has no backend '{backend}'")
-    trainer = cr.Trainer(network, nn.CrossEntropyLoss(), sgd, **options)
-    fit: Any = trainer.fit
+    trainer: Any = cr.Trainer(network, nn.CrossEntropyLoss(), sgd, **options)
 
     def go(epochs: int) -> None:
-        fit(
+        trainer.fit(
             problem.data,
             epochs=epochs,
             batch_size=None if work.batch >= len(problem.data) else work.batch,
@@ -73,5 +72,7 @@ def _training(problem: Problem, backend: str) -> Run:
             evaluate_every=None,
             progress=False,
         )
+        if options and trainer.backend != backend:
+            raise UnavailableError(f"its steps were computed by the backend '{trainer.backend}' instead")
 
     return Run(go, lambda: [p.numpy() for p in network.parameters()])
