@@ -73,6 +73,10 @@ class SealedError(ChainruleError):
     """A test set that was opened too early or a second time."""
 
 
+class CompilerError(ChainruleError):
+    """Compiled code gave another result than the interpreter; nothing of it was kept."""
+
+
 class Notice(UserWarning):
     """Something that works, and could work better; the message says how."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.compiler.backend import requested
 from chainrule.data import Dataset
 from chainrule.engine import Tensor, no_grad
 from chainrule.errors import ChainruleError, DataError, DivergenceError
@@ -17,6 +18,7 @@ from chainrule.nn.losses import Loss
 from chainrule.nn.module import Module, RandomKey, evaluating
 from chainrule.optim import Optimizer, Schedule, clip_norm, clip_value
 from chainrule.train.callbacks import Callback, ProgressBar
+from chainrule.train.compiled import CompiledTraining
 from chainrule.train.divergence import divergence
 from chainrule.train.history import History, Scores, check_monitored
 from chainrule.train.metrics import Metric, named
@@ -44,6 +46,10 @@ class Trainer:
     clip_norm, clip_value : float, optional
         Before each step, scale the gradients to at most this norm; clip their elements to ± this value. See
         `chainrule.optim.clip_norm`, `clip_value`.
+    backend : {"auto", "numba", "numpy", "eager"}, optional
+        How the steps are computed: as machine code, by a plan of NumPy calls, or op by op. "auto" decides by the
+        estimated work, before a fit begins; None asks the environment's CHAINRULE_BACKEND, and is "auto" without it.
+        What cannot be compiled is computed in the next simpler way, with a notice if it was asked for.
 
     Attributes
     ----------
@@ -53,6 +59,8 @@ class Trainer:
         How many epochs have been trained.
     stop : bool
         Set it in a callback to end the training after the epoch.
+    backend : str
+        How the steps of the present or last fit are computed; before the first, what was asked for.
     monitored : list of str
         The names in the history of the scores that the present `fit` takes.
     """
@@ -68,6 +76,7 @@ class Trainer:
         schedule: Schedule | Callable[[int, float], float] | None = None,
         clip_norm: float | None = None,
         clip_value: float | None = None,
+        backend: str | None = None,
     ) -> None:
         _expect("model", model, Module, "nn.Linear(784, 10)")
         _expect("loss", loss, Loss, "nn.CrossEntropyLoss()")
@@ -90,6 +99,7 @@ class Trainer:
         self.schedule = schedule
         self.clip_norm = None if clip_norm is None else positive("Trainer: clip_norm", clip_norm)
         self.clip_value = None if clip_value is None else positive("Trainer: clip_value", clip_value)
+        self.wanted = self.backend = requested(backend)
         self.history = History(loss.unit)
         self.monitored: list[str] = []
         self.epoch = 0
@@ -150,7 +160,6 @@ class Trainer:
         if validation is not None:
             _check(validation, "fit")
         rng = init.generator() if seed is None else np.random.default_rng(whole("fit: seed", seed, least=0))
-        batches = _batches(train, batch_size, rng if shuffle else None, self.model.dtype)
         callbacks = [*self.callbacks, *([ProgressBar()] if progress else [])]
         last = self.epoch + epochs
         self.stop = False
@@ -158,6 +167,7 @@ class Trainer:
         scored = parts if evaluate_every is not None else {}
         self.monitored = [f"{part}_{name}" for part, data in scored.items() for name in ("loss", *self._metrics(data))]
         self._check_schedule(last)
+        run_epoch = self._epochs(train, batch_size, rng if shuffle else None, epochs, callbacks)
         with ExitStack() as ends:
             for callback in reversed(callbacks):
                 ends.callback(callback.on_fit_end, self)  # in their order, each one even if another raises
@@ -166,7 +176,10 @@ class Trainer:
             while self.epoch < last and not self.stop:
                 self.epoch += 1
                 with self._scheduled():
-                    self._run_epoch(batches(), callbacks)
+                    self.model.train()
+                    begin = time.perf_counter()
+                    run_epoch()
+                    self._seconds += time.perf_counter() - begin
                     ends_here = self.epoch == last or self.stop
                     wanted = evaluate_every is not None and (ends_here or self.epoch % evaluate_every == 0)
                     scores = self._scores(train, validation) if wanted else {"train": Scores(), "validation": Scores()}
@@ -228,25 +241,50 @@ class Trainer:
             scores["validation"] = self.evaluate(validation)
         return scores
 
-    def _run_epoch(self, batches: Iterator[tuple[Any, Any]], callbacks: Sequence[Callback]) -> None:
+    def _epochs(
+        self,
+        train: Dataset,
+        batch_size: int | None,
+        rng: np.random.Generator | None,
+        epochs: int,
+        callbacks: Sequence[Callback],
+    ) -> Callable[[], None]:
+        """A function that trains an epoch, in the backend that is asked for or chosen."""
+        batches = _batches(train, batch_size, rng, self.model.dtype)
         listening = [c for c in callbacks if type(c).on_batch_end is not Callback.on_batch_end]
-        begin = time.perf_counter()
-        self.model.train()
+        size = min(batch_size or len(train), len(train))
+        # Who listens to batches may look at gradients, which only eager mode leaves behind.
+        wanted = "eager" if listening else self.wanted
+        compiled = CompiledTraining(self, train, size, epochs, wanted)
+        self.backend = compiled.backend
+        if compiled.backend == "eager":
+            return lambda: self._run_epoch(batches(), listening)
+        shuffled = rng if size < len(train) else None
+
+        def run() -> None:
+            compiled.epoch(None if shuffled is None else shuffled.permutation(len(train)), f"epoch {self.epoch}")
+            self.backend = compiled.backend
+
+        return run
+
+    def _run_epoch(self, batches: Iterator[tuple[Any, Any]], listening: Sequence[Callback]) -> None:
         for batch, (x, t) in enumerate(batches, 1):
             loss = self.step(x, t, f"epoch {self.epoch}, batch {batch}")
             for callback in listening:
                 callback.on_batch_end(self, self.epoch, batch, loss)
-        self._seconds += time.perf_counter() - begin
 
-    def step(self, x: Any, t: Any, where: str = "this step") -> float:
-        """One step on one batch: forward, backward, update. Returns the loss before the update."""
-        with RandomKey() as key, np.errstate(all="ignore"):  # what is not finite is explained better than by a warning
+    def step(self, x: Any, t: Any, where: str = "this step", key: int | None = None) -> float:
+        """One step on one batch: forward, backward, update. Returns the loss before the update.
+
+        `key` determines what is random in it; by default the library's generator draws one.
+        """
+        with RandomKey(key) as drawn, np.errstate(all="ignore"):  # what is not finite is explained better than by a warning
             loss = self.loss(self.model(x), t)
             if not isinstance(loss, Tensor) or loss.shape != ():
                 raise ChainruleError(f"the loss must be one number, of shape (); {self.loss!r} gave {loss!r}.")
             value = float(loss.item())
             if not math.isfinite(value):
-                raise self._diverged(value, where, lambda: self._again(key.value, x, t))
+                raise self._diverged(value, where, lambda: self._again(drawn.value, x, t))
             self.optimizer.zero_grad()
             loss.backward()
             if self.clip_norm is not None:

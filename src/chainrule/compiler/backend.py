@@ -1,0 +1,97 @@
+"""Which way a graph is computed, decided before it starts from the work alone, so that the same specification gives the
+same bits whatever is in a cache; and how many threads share it.
+"""
+
+import math
+import os
+import warnings
+from collections.abc import Mapping
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+from threadpoolctl import ThreadpoolController
+
+from chainrule.errors import Notice, UnknownNameError
+from chainrule.graph.graph import Graph, Variable
+from chainrule.ops import dims
+from chainrule.ops.product import Matmul
+
+BACKENDS = ("auto", "numba", "numpy", "eager")
+VARIABLE = "CHAINRULE_BACKEND"
+PLANNED_FROM, FUSED_FROM = 0.2, 4.0  # estimated seconds on the plan from which planning, and compiling, pay
+RATE, CALL = 20e9, 2e-6  # the plan's multiplications and additions a second, and seconds for each of its calls
+ONE_THREAD = 1e6  # multiplications and additions of a step that one thread does sooner than two agree about
+
+
+def requested(backend: str | None) -> str:
+    """The backend asked for: an argument, else the environment's `CHAINRULE_BACKEND`, else "auto".
+
+    Raises
+    ------
+    UnknownNameError
+    """
+    name = backend if backend is not None else os.environ.get(VARIABLE) or "auto"
+    if name not in BACKENDS:
+        raise UnknownNameError("backend", name, BACKENDS)
+    return name
+
+
+def chosen(backend: str, seconds: float) -> str:
+    """What "auto" stands for where the plan would take so many seconds; others stay, if they are installed."""
+    if backend == "auto":
+        backend = "eager" if seconds < PLANNED_FROM else "numpy" if seconds < FUSED_FROM else "numba"
+        if backend == "numba" and not installed():
+            _say_what_fast_gives()
+            return "numpy"
+    if backend == "numba" and not installed():
+        notify("Numba and SciPy are not installed, so the plan computes this; `pip install chainrule[fast]` brings them.")
+        return "numpy"
+    return backend
+
+
+@cache
+def installed() -> bool:
+    """Whether machine code can be made."""
+    return find_spec("numba") is not None and find_spec("scipy") is not None
+
+
+@cache
+def _say_what_fast_gives() -> None:
+    notify(
+        "this training would take a fraction of the time as machine code: `pip install chainrule[fast]` brings Numba."
+    )
+
+
+def notify(text: str) -> None:
+    """A notice, from the caller's point of view."""
+    warnings.warn(f"{text[0].upper()}{text[1:]}", Notice, stacklevel=3)
+
+
+def operations(graph: Graph, sizes: Mapping[str, int]) -> float:
+    """How many multiplications and additions a run of the graph takes, roughly: each element of other ops counts once."""
+    total = 0.0
+    for e in graph.equations:
+        size = float(dims.evaluate(dims.size_of(e.output.shape), sizes))
+        first = e.inputs[0]
+        if e.op is Matmul and isinstance(first, Variable):
+            size *= 2 * float(dims.evaluate(first.shape[-1], sizes))
+        total += size
+    return total
+
+
+def planned_seconds(graph: Graph, sizes: Mapping[str, int], runs: int) -> float:
+    """How long a plan would take for so many runs, on a machine that is everywhere the same one."""
+    return runs * (CALL * len(graph.equations) + operations(graph, sizes) / RATE)
+
+
+def threads(work: float) -> int:
+    """How many threads share a step of so much work: at most those that BLAS may use here, and the process's cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    allowed = min((lib["num_threads"] for lib in _controller().info() if lib["user_api"] == "blas"), default=cores)
+    return max(1, min(cores, allowed, math.floor(work / ONE_THREAD) + (work >= ONE_THREAD)))
+
+
+@cache
+def _controller() -> Any:
+    return ThreadpoolController()

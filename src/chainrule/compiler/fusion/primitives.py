@@ -1,0 +1,86 @@
+"""Before a graph is fused: ops with rules of their own become what loops compute, element by element and sum by sum."""
+
+from typing import Any
+
+import numpy as np
+
+from chainrule import ops
+from chainrule.graph.graph import Equation, Graph
+from chainrule.graph.replay import Replay, rewrite
+from chainrule.graph.simplification import simplify
+from chainrule.graph.tracing import Symbol
+from chainrule.ops import dims
+from chainrule.ops.activation import Softplus
+from chainrule.ops.arithmetic import Power
+from chainrule.ops.control import StopGradient
+from chainrule.ops.indexing import Onehot
+from chainrule.ops.loss import BinaryCrossEntropy, CrossEntropy, LogSoftmax, Softmax
+from chainrule.ops.reduction import Logsumexp, Mean, Sum
+from chainrule.ops.structure import SumTo
+
+
+def decompose(graph: Graph) -> Graph:
+    """The graph in element-wise ops, sums, maxima, products and rearrangements alone, as far as that is possible."""
+    return simplify(rewrite(simplify(graph), _Rules()))
+
+
+class _Rules:
+    """What each op becomes; the parts of a softmax are shared by everything that is made of the same logits."""
+
+    def __init__(self) -> None:
+        self.parts: dict[Any, tuple[Any, Any, Any, Any]] = {}
+
+    def __call__(self, replay: Replay, e: Equation, inputs: list[Any]) -> Any:
+        x = inputs[0]
+        if e.op is StopGradient:
+            return x
+        if e.op is Mean:
+            over = dims.size_of(tuple(x.shape[i] for i in e.attributes["axis"]))
+            return Sum.apply(x, **e.attributes) / over
+        if e.op is SumTo:
+            return summed(x, e.output.shape)
+        if e.op is Power and isinstance(inputs[1], (int, float)) and inputs[1] == 2:
+            return x * x
+        if e.op is Softplus:
+            return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+        if e.op is BinaryCrossEntropy and isinstance(x, Symbol):
+            return np.maximum(x, 0) - x * inputs[1] + np.log1p(np.exp(-np.abs(x)))
+        if e.op is Softmax:
+            _, _, powers, total = self.softmax(x, e.attributes["axis"])
+            return powers / total
+        if e.op is LogSoftmax:
+            _, shifted, _, total = self.softmax(x, e.attributes["axis"])
+            return shifted - np.log(total)
+        if e.op is Logsumexp and len(e.attributes["axis"]) == 1:
+            largest, _, _, total = self.softmax(x, e.attributes["axis"][0])
+            y = np.log(total) + largest
+            return y if e.attributes["keepdims"] else y.reshape(e.output.shape)
+        if e.op is CrossEntropy:
+            return self.cross_entropy(x, inputs[1])
+        return None
+
+    def softmax(self, x: Symbol, axis: int) -> tuple[Any, Any, Any, Any]:
+        """The largest element, x without it, the powers of e, and their sum."""
+        key = x.variable, axis
+        if key not in self.parts:
+            largest = x.max(axis=axis, keepdims=True)
+            shifted = x - largest
+            powers = np.exp(shifted)
+            self.parts[key] = largest, shifted, powers, powers.sum(axis=axis, keepdims=True)
+        return self.parts[key]
+
+    def cross_entropy(self, x: Symbol, t: Any) -> Any:
+        axis = len(x.shape) - 1
+        _, shifted, _, total = self.softmax(x, axis)
+        if len(t.shape) == len(x.shape):
+            return -(t * (shifted - np.log(total))).sum(axis=-1)
+        at_label = ops.where(Onehot.apply(t, classes=x.shape[-1], dtype=np.dtype(bool)), shifted, 0.0)
+        return np.log(total).reshape(t.shape) - at_label.sum(axis=-1)
+
+
+def summed(x: Any, shape: dims.Shape) -> Any:
+    """`sum_to` as a sum over axes."""
+    new = len(x.shape) - len(shape)
+    stretched = [i + new for i, n in enumerate(shape) if dims.same(n, 1) and not dims.same(x.shape[i + new], 1)]
+    y = Sum.apply(x, axis=(*range(new), *stretched), keepdims=not new)
+    return y if dims.same_shape(y.shape, shape) else y.reshape(shape)

@@ -1,0 +1,148 @@
+"""A fused program that runs: its module compiled, its arrays allocated, its threads at work."""
+
+import hashlib
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from chainrule.compiler.cache import load
+from chainrule.compiler.fusion.primitives import decompose
+from chainrule.compiler.fusion.schedule import Schedule
+from chainrule.compiler.fusion.source import Feed, Source
+from chainrule.graph.graph import Graph
+
+Array = np.ndarray[Any, Any]
+TILE = 512  # rows that are worked at a time where a batch is larger: what they need stays in a core's cache
+UNTILED = 2048  # rows of a batch that is worked at once
+
+
+class Program:
+    """A graph as machine code.
+
+    Parameters
+    ----------
+    graph : Graph
+    feeds : sequence of Feed
+        Where each input's values come from.
+    into : dict of int to int
+        Which output is written into which input's array.
+    dtype : dtype
+        That of the floats.
+    batch : int
+        The largest number of rows.
+    threads : int
+    loss : bool
+        Whether output 0 is a loss, which is kept for each step.
+
+    Attributes
+    ----------
+    source : str
+        The module's text.
+
+    Raises
+    ------
+    NotFusibleError
+        If loops cannot compute the graph.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        feeds: Sequence[Feed],
+        *,
+        into: Mapping[int, int],
+        dtype: np.dtype[Any],
+        batch: int,
+        threads: int,
+        loss: bool,
+        tiled: bool | None = None,
+    ) -> None:
+        graph = decompose(graph)
+        self.tiled = batch > UNTILED if tiled is None else tiled
+        schedule = Schedule(graph, dict(into), self.tiled)
+        tile = TILE if self.tiled else batch
+        source = Source(schedule, feeds, dtype, batch, tile, loss)
+        self.source, self.arguments = source.text(), source.arguments
+        self.dtype, self.threads, self.batch = dtype, threads, batch
+        self.buffers = {name: _aligned(_sized(shape, tile), kind) for name, (shape, kind) in source.buffers.items()}
+        self.counter = np.zeros(16, np.int64)
+        self.lock = threading.Lock()
+        self._function: Any = None
+        self._types: Any = None
+
+    def run(
+        self, arrays: Mapping[str, Any], *, start: int, stop: int, total: int, order: Array, numbers: Array, keys: Array,
+        losses: Array,
+    ) -> int:  # fmt: skip
+        """Run steps start..stop-1; which step was not made because its loss is not finite, else `stop`."""
+        rest = [*(arrays[name] if name in arrays else self.buffers[name] for name in self.arguments)]
+        head = [self.counter, start, stop, self.batch, total, order, numbers, keys, losses]
+        with self.lock, _one_blas_thread():
+            run = self._compiled([0, self.threads, *head, *rest])
+            self.counter[:] = 0
+            others = [_pool().submit(self._guarded, run, k, head, rest) for k in range(1, self.threads)]
+            try:
+                done: int = self._guarded(run, 0, head, rest)
+            finally:
+                for other in others:
+                    other.result()
+        return done
+
+    @property
+    def path(self) -> str:
+        """A file with the module's text, for people to read."""
+        file = Path(tempfile.gettempdir()) / f"chainrule-{hashlib.sha256(self.source.encode()).hexdigest()[:12]}.py"
+        file.write_text(self.source, encoding="utf-8")
+        return str(file)
+
+    def _guarded(self, run: Any, thread: int, head: list[Any], rest: list[Any]) -> int:
+        try:
+            return int(run(thread, self.threads, *head, *rest))
+        except BaseException:
+            self.counter[1] = 1
+            raise
+
+    def _compiled(self, arguments: list[Any]) -> Any:
+        if self._function is None:
+            from numba import typeof
+
+            types = tuple(map(typeof, arguments))
+            text = self.source + "\n# " + " ".join(map(str, types)) + "\n"
+            self._module = load(text, lambda module: module.run.compile(types))
+            self._function = self._module.run
+        return self._function
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(64, "chainrule")
+
+
+@cache
+def _controller() -> Any:
+    import scipy.linalg.cython_blas  # noqa: F401  the BLAS that Numba calls
+
+    return ThreadpoolController()
+
+
+def _one_blas_thread() -> Any:
+    return _controller().limit(limits=1, user_api="blas")
+
+
+def _sized(shape: tuple[Any, ...], rows: int) -> tuple[int, ...]:
+    return tuple(rows if n is None else n for n in shape)
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Zeros that begin at a cache line."""
+    size = int(np.prod(shape)) * dtype.itemsize
+    memory = np.zeros(size + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + size].view(dtype).reshape(shape)

@@ -1,0 +1,223 @@
+"""A training step as machine code: what its program is fed with, epoch by epoch, and its comparison with the interpreter."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from chainrule.compiler import backend as backends
+from chainrule.compiler.fusion import nonzeros
+from chainrule.compiler.fusion.program import Program
+from chainrule.compiler.fusion.schedule import NotFusibleError
+from chainrule.compiler.fusion.source import Feed
+from chainrule.data import Dataset
+from chainrule.errors import CompilerError
+from chainrule.graph.graph import Graph
+from chainrule.ops.indexing import ARRAY, Getitem, Onehot
+from chainrule.ops.loss import BinaryCrossEntropy, CrossEntropy
+from chainrule.train.step_graph import Roles
+
+Array = np.ndarray[Any, Any]
+LISTED = 2**28  # bytes of inputs whose non-zero elements are listed at once; of larger sets, some rows at a time
+CHUNK = 2**15  # rows of such a set that are listed at a time
+COMPARED = 2048  # rows, at most, of the first step that the interpreter computes too
+TOLERANCE = {"float32": 1e-3, "float64": 1e-8}  # of what a step changes, as a share of the whole change
+
+
+class FusedTraining:
+    """Epochs of a step's graph.
+
+    Parameters
+    ----------
+    graph : Graph
+    roles : Roles
+    train : Dataset
+    batch_size : int
+
+    Raises
+    ------
+    NotFusibleError
+        If no machine code can be made of it.
+    """
+
+    def __init__(self, graph: Graph, roles: Roles, train: Dataset, batch_size: int) -> None:
+        self.graph, self.roles, self.train, self.batch_size = graph, roles, train, batch_size
+        _check_targets(graph, roles, train)
+        self.dtype = graph.outputs[0].dtype
+        x = graph.inputs[roles.x]
+        self.listed = nonzeros.only_multiplied(graph, x) and nonzeros.mostly_zero(train.inputs)
+        step = nonzeros.unscaled(graph, x, train.scale, train.shift) if self.listed else graph
+        work = backends.operations(graph, dict.fromkeys(graph.sizes, batch_size))
+        self.threads = backends.threads(work)
+        self.program = Program(
+            step,
+            self._feeds(),
+            into=roles.replaces,
+            dtype=self.dtype,
+            batch=min(batch_size, len(train)),
+            threads=self.threads,
+            loss=True,
+        )
+        self.arrays: dict[str, Any] = {step.inputs[i].name: np.array(p.value) for i, p in roles.tensors.items()}
+        self.arrays |= {step.inputs[i].name: np.array(a) for i, a in roles.memory.items()}
+        self._lists: nonzeros.Nonzeros | None = None
+        self._compared = False
+
+    def _feeds(self) -> list[Feed]:
+        feeds = [Feed("array")] * len(self.graph.inputs)
+        scaled = bool(self.train.scale != 1 or self.train.shift)
+        feeds[self.roles.x] = Feed("nonzeros") if self.listed else Feed("data", scaled=scaled)
+        feeds[self.roles.t] = Feed("data")
+        for k, i in enumerate(self.roles.numbers.values()):
+            feeds[i] = Feed("number", k)
+        if self.roles.key is not None:
+            feeds[self.roles.key] = Feed("key")
+        return feeds
+
+    def epoch(self, order: Array | None, numbers: Array, keys: Array) -> int:
+        """Make the steps of an epoch; how many were made before a loss was not finite."""
+        self._take_in()
+        steps = len(numbers)
+        if not self._compared:
+            self._compare(order, numbers, keys)
+            self._compared = True
+        losses = np.zeros(steps, self.dtype)
+        made = steps
+        for first, last, arrays, rows in self._chunks(order, steps):
+            drawn = keys[first:last] if len(keys) else keys
+            done = self.program.run(
+                {**self.arrays, **arrays},
+                start=0,
+                stop=last - first,
+                total=len(rows),
+                order=rows,
+                numbers=numbers[first:last],
+                keys=drawn,
+                losses=losses[first:last],
+            )
+            if done < last - first:
+                made = first + done
+                break
+        self._hand_out()
+        return made
+
+    def _chunks(self, order: Array | None, steps: int) -> Iterator[tuple[int, int, dict[str, Any], Array]]:
+        """The epoch in pieces: first and last step, the arrays of the data, and the order of the rows in them."""
+        rows = np.arange(len(self.train)) if order is None else order
+        if not self.listed or self.train.inputs.nbytes <= LISTED:
+            if self.listed and self._lists is None:
+                everything = np.arange(len(self.train))
+                self._lists = nonzeros.listed(self.train.inputs, everything, self.threads, self.dtype)
+            yield 0, steps, self._data(self.train.inputs, self.train.targets, self._lists), rows
+            return
+        each = max(1, CHUNK // self.batch_size)
+        for first in range(0, steps, each):
+            last = min(first + each, steps)
+            here = rows[first * self.batch_size : last * self.batch_size]
+            lists = nonzeros.listed(self.train.inputs, here, self.threads, self.dtype)
+            yield first, last, self._data(None, self.train.targets[here], lists), np.arange(len(here))
+
+    def _data(self, inputs: Any, targets: Array, lists: nonzeros.Nonzeros | None) -> dict[str, Any]:
+        x, t = (self.graph.inputs[i].name for i in (self.roles.x, self.roles.t))
+        arrays: dict[str, Any] = {f"{t}_source": np.asarray(targets)}
+        if lists is not None:
+            arrays |= {f"{x}_columns": lists.columns, f"{x}_values": lists.values, f"{x}_cuts": lists.cuts}
+        else:
+            arrays |= {f"{x}_source": np.asarray(inputs)}
+            arrays |= {f"{x}_scale": self.dtype.type(self.train.scale), f"{x}_shift": self.dtype.type(self.train.shift)}
+        return arrays
+
+    def _take_in(self) -> None:
+        for i, p in self.roles.tensors.items():
+            np.copyto(self.arrays[self.graph.inputs[i].name], p.value)
+        for i, a in self.roles.memory.items():
+            np.copyto(self.arrays[self.graph.inputs[i].name], a)
+
+    def _hand_out(self) -> None:
+        for i in self.roles.replaces.values():
+            new = self.arrays[self.graph.inputs[i].name]
+            np.copyto(self.roles.tensors[i].writable() if i in self.roles.tensors else self.roles.memory[i], new)
+
+    def _compare(self, order: Array | None, numbers: Array, keys: Array) -> None:
+        """Make the first step with the interpreter too; a difference beyond rounding ends the training."""
+        count = min(self.batch_size, len(self.train))
+        if count > COMPARED:
+            return
+        rows = np.arange(count) if order is None else order[:count]
+        x = self.train.features(rows, self.dtype)
+        t = self.train.targets[rows]
+        given: dict[int, Any] = {i: np.array(p.value) for i, p in self.roles.tensors.items()}
+        given |= {i: np.array(a) for i, a in self.roles.memory.items()}
+        given |= {self.roles.x: x, self.roles.t: t.astype(self.dtype) if t.dtype.kind == "f" else t}
+        given |= {i: numbers[0, k].reshape(()) for k, i in enumerate(self.roles.numbers.values())}
+        if self.roles.key is not None:
+            given[self.roles.key] = np.asarray(keys[0])
+        arguments = [given[i] for i in range(len(given))]
+        graph = _flat(self.graph)
+        with np.errstate(all="ignore"):
+            expected = graph.run(*arguments)
+        if not math.isfinite(float(expected[0])):
+            return  # the run itself ends there, and says why
+        losses = np.zeros(1, self.dtype)
+        lists = nonzeros.listed(self.train.inputs, rows, self.threads, self.dtype) if self.listed else None
+        data = self._data(None if self.listed else self.train.inputs[rows], self.train.targets[rows], lists)
+        self.program.run(
+            {**self.arrays, **data},
+            start=0,
+            stop=1,
+            total=count,
+            order=np.arange(count),
+            numbers=numbers[:1],
+            keys=keys[:1],
+            losses=losses,
+        )
+        self._judge(expected, losses[0], arguments)
+        self._take_in()
+
+    def _judge(self, expected: Any, loss: Any, before: list[Array]) -> None:
+        tolerance = TOLERANCE[str(self.dtype)]
+        if abs(float(expected[0]) - float(loss)) > tolerance * max(1, abs(float(expected[0]))):
+            self._differs("the loss", float(expected[0]), float(loss))
+        for out, given in self.roles.replaces.items():
+            name = self.graph.inputs[given].name
+            new, old, ours = expected[out], before[given], self.arrays[name]
+            change = float(np.linalg.norm((new - old).astype(np.float64)))
+            rounding = float(np.finfo(self.dtype).eps) * float(np.linalg.norm(new.astype(np.float64)))
+            error = float(np.linalg.norm((ours - new).astype(np.float64)))
+            if not error <= tolerance * change + 4 * rounding:
+                self._differs(f"the new value of '{name}'", "a change of norm " + format(change, ".6g"), f"an error of {error:.3g}")
+
+    def _differs(self, what: str, expected: object, found: object) -> None:
+        raise CompilerError(
+            f"the first compiled step differs from the interpreter's: {what} should be {expected}, found {found}. This is "
+            f"an error of chainrule's; nothing has been changed. The generated module is {self.program.path}; "
+            "Trainer(..., backend='numpy') trains without it."
+        )
+
+
+def _flat(graph: Graph) -> Graph:
+    from dataclasses import replace
+
+    return replace(graph, form=None, single=False)
+
+
+def _check_targets(graph: Graph, roles: Roles, train: Dataset) -> None:
+    """Leave to eager mode, which has the words for it, targets that are none; machine code would not see it."""
+    t = graph.inputs[roles.t]
+    for e in graph.equations:
+        limit = None
+        if e.op is CrossEntropy and e.inputs[1] is t and t.dtype.kind in "iu":
+            limit = e.inputs[0].shape[-1]
+        elif e.op is Onehot and e.inputs[0] is t:
+            limit = e.attributes["classes"]
+        elif e.op is Getitem and ARRAY in e.attributes["index"]:
+            if any(x is not t for x in e.inputs[1:]):
+                raise NotFusibleError("an index is computed from the data")
+            limit = e.inputs[0].shape[0]
+        if limit is not None and len(train) and not (train.targets.min() >= 0 and train.targets.max() < limit):
+            raise NotFusibleError("labels are out of range")
+        if e.op is BinaryCrossEntropy and not (
+            e.inputs[1] is t and train.targets.min() >= 0 and train.targets.max() <= 1
+        ):
+            raise NotFusibleError("targets are no probabilities")
