@@ -242,7 +242,7 @@ def test_a_step_of_momentum_writes_the_parameters_into_their_own_arrays():
         assert all(a is b for a, b in zip(found[1:], given[2:6], strict=True))
         assert all(map(np.array_equal, given[2:6], expected[2:6]))
     assert "[...] =" not in plan.source  # written at once, not copied
-    assert plan.source.count("out=x") == 4
+    assert plan.source.count("out=x") == 6
 
 
 INTO = {

@@ -45,7 +45,9 @@ def chosen(backend: str, seconds: float) -> str:
             _say_what_fast_gives()
             return "numpy"
     if backend == "numba" and not installed():
-        notify("Numba and SciPy are not installed, so the plan computes this; `pip install chainrule[fast]` brings them.")
+        notify(
+            "Numba and SciPy are not installed, so the plan computes this; `pip install chainrule[fast]` brings them."
+        )
         return "numpy"
     return backend
 
@@ -69,7 +71,7 @@ def notify(text: str) -> None:
 
 
 def operations(graph: Graph, sizes: Mapping[str, int]) -> float:
-    """How many multiplications and additions a run of the graph takes, roughly: each element of other ops counts once."""
+    """How many multiplications and additions a run takes, roughly: an element of any other op counts once."""
     total = 0.0
     for e in graph.equations:
         size = float(dims.evaluate(dims.size_of(e.output.shape), sizes))

@@ -1,5 +1,5 @@
-"""What generated Numba code calls that Python cannot say: a BLAS product with any leading dimensions, products with rows
-of which only the non-zero elements are listed, and a barrier for the threads that share a step.
+"""What generated Numba code calls that Python cannot say: a BLAS product with any leading dimensions, products with
+rows of which only the non-zero elements are listed, and a barrier for the threads that share a step.
 
 These are intrinsics: they write LLVM instructions into the function that calls them, and have no Python version.
 """

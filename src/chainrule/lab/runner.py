@@ -47,7 +47,7 @@ def run(jobs: Sequence[Job], workers: int = 1) -> Generator[tuple[Job, Result], 
 
 
 def _on_one_thread(job: Job) -> Result:
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, unused-ignore]
+    from threadpoolctl import threadpool_limits
 
     with threadpool_limits(limits=1):
         return job.result()

@@ -54,7 +54,7 @@ class CompiledTraining:
             if wanted != "auto":
                 backends.notify(f"this training step cannot be compiled, so eager mode takes it: {error}")
             return
-        sizes = {name: batch_size for name in self.graph.sizes}
+        sizes = dict.fromkeys(self.graph.sizes, batch_size)
         seconds = backends.planned_seconds(self.graph, sizes, self.steps * epochs)
         self.backend = backends.chosen(wanted, seconds)
         if self.backend == "numba":
@@ -69,8 +69,7 @@ class CompiledTraining:
         t = np.resize(t, (2, *t.shape[1:])) if len(t) < 2 else t
         t = t.astype(trainer.model.dtype, copy=False) if t.dtype.kind == "f" else t
         trainer.model.train()
-        found = step_graph(trainer.model, trainer.loss, trainer.optimizer, x, t, trainer.clip_norm, trainer.clip_value)
-        return found
+        return step_graph(trainer.model, trainer.loss, trainer.optimizer, x, t, trainer.clip_norm, trainer.clip_value)
 
     def _fuse(self, wanted: str) -> None:
         from chainrule.compiler.fusion.schedule import NotFusibleError
@@ -98,7 +97,9 @@ class CompiledTraining:
             except CompilerError:
                 raise
             except Exception as error:  # whatever goes wrong in generated code: nothing of the epoch has been kept
-                backends.notify(f"the fused program failed, so the plan takes its place: {type(error).__name__}: {error}")
+                backends.notify(
+                    f"the fused program failed, so the plan takes its place: {type(error).__name__}: {error}"
+                )
                 self.backend, self.trainer.backend = "numpy", "numpy"
                 self._plan = Plan(self.graph, into=self.roles.replaces)
                 made = self._planned_epoch(order, numbers, keys)

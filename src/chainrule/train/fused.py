@@ -1,4 +1,4 @@
-"""A training step as machine code: what its program is fed with, epoch by epoch, and its comparison with the interpreter."""
+"""A training step as machine code: what its program is fed with, and its comparison with the interpreter."""
 
 import math
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from chainrule.compiler import backend as backends
 from chainrule.compiler.fusion import nonzeros
 from chainrule.compiler.fusion.program import Program
 from chainrule.compiler.fusion.schedule import NotFusibleError
-from chainrule.compiler.fusion.source import Feed
+from chainrule.compiler.fusion.writer import Feed
 from chainrule.data import Dataset
 from chainrule.errors import CompilerError
 from chainrule.graph.graph import Graph
@@ -186,12 +186,16 @@ class FusedTraining:
             rounding = float(np.finfo(self.dtype).eps) * float(np.linalg.norm(new.astype(np.float64)))
             error = float(np.linalg.norm((ours - new).astype(np.float64)))
             if not error <= tolerance * change + 4 * rounding:
-                self._differs(f"the new value of '{name}'", "a change of norm " + format(change, ".6g"), f"an error of {error:.3g}")
+                self._differs(
+                    f"the new value of '{name}'",
+                    "a change of norm " + format(change, ".6g"),
+                    f"an error of {error:.3g}",
+                )
 
     def _differs(self, what: str, expected: object, found: object) -> None:
         raise CompilerError(
-            f"the first compiled step differs from the interpreter's: {what} should be {expected}, found {found}. This is "
-            f"an error of chainrule's; nothing has been changed. The generated module is {self.program.path}; "
+            f"the first compiled step differs from the interpreter's: {what} should be {expected}, found {found}. This "
+            f"is an error of chainrule's; nothing has been changed. The generated module is {self.program.path}; "
             "Trainer(..., backend='numpy') trains without it."
         )
 

@@ -278,7 +278,10 @@ class Trainer:
 
         `key` determines what is random in it; by default the library's generator draws one.
         """
-        with RandomKey(key) as drawn, np.errstate(all="ignore"):  # what is not finite is explained better than by a warning
+        with (
+            RandomKey(key) as drawn,
+            np.errstate(all="ignore"),
+        ):  # what is not finite is explained better than by a warning
             loss = self.loss(self.model(x), t)
             if not isinstance(loss, Tensor) or loss.shape != ():
                 raise ChainruleError(f"the loss must be one number, of shape (); {self.loss!r} gave {loss!r}.")

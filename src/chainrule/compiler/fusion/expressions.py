@@ -107,11 +107,10 @@ class Expressions:
         if op.name not in FORMULAS:
             raise NotFusibleError(f"{op.name} is no formula of one element")
         dtypes = self._operand_dtypes(e)
-        parts = [
-            self.element(y, aligned(y, v.shape, index), dtype) for y, dtype in zip(e.inputs, dtypes, strict=True)
-        ]
-        if op.name == "power" and v.dtype.kind == "f" and e.inputs[1] in (0.5, -1):
-            return f"np.sqrt({parts[0]})" if e.inputs[1] == 0.5 else f"({self.number(1, v.dtype)} / {parts[0]})"
+        parts = [self.element(y, aligned(y, v.shape, index), dtype) for y, dtype in zip(e.inputs, dtypes, strict=True)]
+        power = e.inputs[1] if op.name == "power" and isinstance(e.inputs[1], (int, float)) else None
+        if power in (0.5, -1) and v.dtype.kind == "f":
+            return f"np.sqrt({parts[0]})" if power == 0.5 else f"({self.number(1, v.dtype)} / {parts[0]})"
         return FORMULAS[op.name].format(*parts, zero=self.number(0, v.dtype))
 
     def _operand_dtypes(self, e: Equation) -> list[np.dtype[Any]]:

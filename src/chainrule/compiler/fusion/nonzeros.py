@@ -58,7 +58,7 @@ def only_multiplied(graph: Graph, x: Variable) -> bool:
 def unscaled(graph: Graph, x: Variable, scale: float, shift: float) -> Graph:
     """The graph as a function of u instead of x = scale · u + shift, so that the zeros of u count.
 
-    x @ W is scale · (u @ W) + shift · Σ W over the rows of W, and xᵀ @ d is scale · (uᵀ @ d) + shift · Σ d over those of d.
+    x @ W is scale · (u @ W) + shift · Σ W, summed over the rows of W; xᵀ @ d is scale · (uᵀ @ d) + shift · Σ d.
     """
     turned = [e.output for e in graph.equations if e.op is Transpose and e.inputs[0] is x]
 
@@ -87,7 +87,9 @@ def listed(inputs: Array, rows: Array, threads: int, dtype: np.dtype[Any]) -> No
     module.cut_rows(inputs, rows, cuts)
     ends = np.cumsum(cuts[-1])
     cuts += np.concatenate([[0], ends[:-1]]) if len(rows) else 0
-    found = Nonzeros(np.empty(ends[-1] if len(rows) else 0, columns), np.empty(ends[-1] if len(rows) else 0, values), cuts)
+    found = Nonzeros(
+        np.empty(ends[-1] if len(rows) else 0, columns), np.empty(ends[-1] if len(rows) else 0, values), cuts
+    )
     module.list_rows(inputs, rows, cuts, found.columns, found.values)
     return found
 
@@ -118,4 +120,7 @@ def list_rows(inputs: Any, rows: Any, cuts: Any, columns: Any, values: Any) -> N
 def _source(inputs: Array) -> str:
     kind = f"{inputs.dtype} {inputs.flags.c_contiguous} {inputs.flags.writeable}"
     functions = "\n\n".join(f"@njit(nogil=True)\n{inspect.getsource(f)}" for f in (cut_rows, list_rows))
-    return f'"""Rows as lists of non-zero elements."""\n# {kind}\n\nfrom typing import Any\n\nfrom numba import njit\n\n\n{functions}'
+    head = (
+        f'"""Rows as lists of non-zero elements."""\n# {kind}\n\nfrom typing import Any\n\nfrom numba import njit\n\n\n'
+    )
+    return head + functions

@@ -15,7 +15,8 @@ from threadpoolctl import ThreadpoolController
 from chainrule.compiler.cache import load
 from chainrule.compiler.fusion.primitives import decompose
 from chainrule.compiler.fusion.schedule import Schedule
-from chainrule.compiler.fusion.source import Feed, Source
+from chainrule.compiler.fusion.source import Source
+from chainrule.compiler.fusion.writer import Feed
 from chainrule.graph.graph import Graph
 
 Array = np.ndarray[Any, Any]
@@ -72,15 +73,24 @@ class Program:
         self.source, self.arguments = source.text(), source.arguments
         self.dtype, self.threads, self.batch = dtype, threads, batch
         self.buffers = {name: _aligned(_sized(shape, tile), kind) for name, (shape, kind) in source.buffers.items()}
+        self.buffers |= source.constants
         self.counter = np.zeros(16, np.int64)
         self.lock = threading.Lock()
         self._function: Any = None
         self._types: Any = None
 
     def run(
-        self, arrays: Mapping[str, Any], *, start: int, stop: int, total: int, order: Array, numbers: Array, keys: Array,
+        self,
+        arrays: Mapping[str, Any],
+        *,
+        start: int,
+        stop: int,
+        total: int,
+        order: Array,
+        numbers: Array,
+        keys: Array,
         losses: Array,
-    ) -> int:  # fmt: skip
+    ) -> int:
         """Run steps start..stop-1; which step was not made because its loss is not finite, else `stop`."""
         rest = [*(arrays[name] if name in arrays else self.buffers[name] for name in self.arguments)]
         head = [self.counter, start, stop, self.batch, total, order, numbers, keys, losses]

@@ -2,9 +2,9 @@
 between which barriers they fall.
 
 A step alternates between *phases*: in one, every thread computes its own rows of the batch (phases 0, 2, ...); in the
-next, its own part of what belongs to the whole batch, such as gradients (phases 1, 3, ...). Phase -1 is for what depends
-on no row. Inside a phase, *parts* follow each other: loops over rows (even) and products (odd), or pieces of whole
-arrays with a barrier between them. Inside a loop over rows, *levels* follow each other, each a loop over columns.
+next, its own part of what belongs to the whole batch, such as gradients (phases 1, 3, ...). Phase -1 is for what
+depends on no row. Inside a phase, *parts* follow each other: loops over rows (even) and products (odd), or pieces of
+whole arrays with a barrier between them. Inside a loop over rows, *levels* follow each other, each a loop over columns.
 """
 
 from collections import defaultdict
@@ -129,7 +129,7 @@ class Schedule:
         consumers = [c for c in self.graph.equations if v in c.inputs]
         whole_sum = any(c.op in REDUCED and by_rows(v.shape) and 0 in c.attributes["axis"] for c in consumers)
         needed = v in self.graph.outputs or any(c.op is Matmul for c in consumers) or self._under_product(v)
-        if e.op is Transpose and not (v in self.graph.outputs) and all(c.op is Matmul for c in consumers):
+        if e.op is Transpose and v not in self.graph.outputs and all(c.op is Matmul for c in consumers):
             return ""
         cheap = e.op in REARRANGED or e.op is Negative or issubclass(e.op, Comparison)
         mixed = any(by_rows(c.output.shape) != by_rows(v.shape) for c in consumers)
@@ -165,7 +165,7 @@ class Schedule:
                     break
                 factors.append((made.op, numbers[0] if numbers else None))
                 x = next(y for y in made.inputs if not numbers or y is not numbers[0])
-                if not isinstance(x, Variable) or x in self.roots and self.roots[x].kind != "product":
+                if not isinstance(x, Variable) or (x in self.roots and self.roots[x].kind != "product"):
                     break
 
     def _crosses(self, e: Equation) -> bool:

@@ -35,11 +35,28 @@ def write_into_inputs(steps: Sequence[Step], pairs: Mapping[Planned, Planned]) -
     for y, x in pairs.items():
         if y.kind != "stored" or y.base is not None or (y.shape, y.dtype) != (x.shape, x.dtype):
             continue
-        (storage,), (given,) = y.storages, x.storages
-        begin = steps[storage.first]
-        over = begin.elementwise and all(r is x or given not in r.storages for r in begin.reads)
-        if not storage.viewed and (given.last < storage.first or (over and given.last == storage.first)):
+        storage: Storage | None = y.storages[0]
+        (given,) = x.storages
+        while storage is not None and not storage.viewed and _is_free(x, steps[storage.first], storage.first):
             storage.taken_over = given
+            storage = _operand(steps[storage.first], storage, y)
+
+
+def _is_free(x: Planned, begin: Step, i: int) -> bool:
+    """Whether step i may write over an input: nobody reads it later, and this step only the element that it writes."""
+    (given,) = x.storages
+    over = begin.elementwise and all(r is x or given not in r.storages for r in begin.reads)
+    return given.last < i or (over and given.last == i)
+
+
+def _operand(step: Step, storage: Storage, y: Planned) -> Storage | None:
+    """What an element-wise step reads for the last time, in an array like y: it may lie where the result will."""
+    for r in step.reads if step.elementwise else ():
+        if r.kind == "stored" and r.base is None and (r.shape, r.dtype) == (y.shape, y.dtype):
+            (other,) = r.storages
+            if other.last == storage.first and other.taken_over is None and other.given is None:
+                return other
+    return None
 
 
 def share(steps: Sequence[Step]) -> None:

@@ -1,0 +1,98 @@
+"""The part of a fused program in which every thread computes its own rows of a batch."""
+
+import numpy as np
+
+from chainrule.compiler.fusion.schedule import NotFusibleError, Root
+from chainrule.compiler.fusion.writer import LETTERS, Writer
+
+SMALL = 512  # multiplications: a product of so few is quicker in loops than by a call of BLAS
+AHEAD = 4  # rows
+
+
+class RowWriter(Writer):
+    """Writes loops over rows and products of rows."""
+
+    def _row_phase(self, phase: int) -> None:
+        if phase == 0:
+            self._gather()
+        roots = self._of(phase)
+        for part in sorted({r.part for r in roots}):
+            here = [r for r in roots if r.part == part]
+            if part % 2:
+                for root in here:
+                    self._row_product(root)
+            else:
+                self._row_loop(here)
+
+    def _gather(self) -> None:
+        graph = self.schedule.graph
+        gathered = [(v, f) for v, f in zip(graph.inputs, self.feeds, strict=True) if f.kind == "data"]
+        if not gathered:
+            return
+        with self.block("for i in range(lo, hi):"):
+            self.write("row = order[begin + tile + i]")
+            for v, feed in gathered:
+                name = self.names[v]
+                letters = LETTERS[1 : len(v.shape)]
+                with self.loops(v.shape[1:], letters):
+                    value = f"{name}_source[{', '.join(['row', *letters])}]"
+                    value = f"real({value})" if v.dtype == self.dtype else f"np.{v.dtype}({value})"
+                    scaled = f"{value} * {name}_scale + {name}_shift" if feed.scaled else value
+                    self.write(f"{name}[{', '.join(['i', *letters])}] = {scaled}")
+
+    def _row_loop(self, roots: list[Root]) -> None:
+        with self.block("for i in range(lo, hi):"):
+            self._levels(roots)
+        for root in roots:
+            self.expressions.locals.pop(root.output, None)
+
+    def _levels(self, roots: list[Root]) -> None:
+        for level in sorted({r.level for r in roots}):
+            here = [r for r in roots if r.level == level]
+            for root in here:
+                if root.kind == "fill":
+                    self._fill(root)
+            for group in dict.fromkeys(r.group for r in here if r.kind != "fill"):
+                self._group([r for r in here if r.kind != "fill" and r.group == group], ("i",), LETTERS[1:])
+
+    def _fill(self, root: Root) -> None:
+        e, name = root.equation, self.names[root.output]
+        if len(root.output.shape) != 2:
+            raise NotFusibleError("a dropout mask that is no matrix")
+        key = self.expressions.element(e.inputs[0], [], np.dtype(np.int64))
+        width, use, p = root.output.shape[1], e.attributes["use"], e.attributes["p"]
+        self.write(f"fill_mask({name}[i], (tile + i) * {width}, {key}, {use}, {p!r})")
+
+    def _row_product(self, root: Root) -> None:
+        a, b = root.equation.inputs
+        (left, _), (right, turned) = self.schedule.base(a), self.schedule.base(b)
+        k, width = a.shape[1], root.output.shape[1]
+        out = self._rows_of(root.output)
+        if (nonzeros := self._nonzeros(left)) is not None:
+            with self.block("for i in range(lo, hi):"):
+                self._prefetch(nonzeros)
+                self.write("row = order[begin + tile + i]")
+                self.write(
+                    f"nonzeros_times_matrix({nonzeros}_columns, {nonzeros}_values, {nonzeros}_cuts[0, row], "
+                    f"{nonzeros}_cuts[threads, row], {self.names[right]}, {out}[i], {width})"
+                )
+            return
+        if turned or int(k) * int(width) * self.batch > SMALL:
+            b_name = self.names[right]
+            self.write(
+                f"gemm(False, {turned}, hi - lo, {width}, {k}, real(1), {self._rows_of(left)}[lo:hi], {k}, {b_name}, "
+                f"{k if turned else width}, real(0), {out}[lo:hi], {width})"
+            )
+            return
+        with self.loops(["lo, hi"], ["i"]):
+            with self.loops([width], ["j"]):
+                self.write(f"{out}[i, j] = 0")
+            with self.loops([k, width], ["k", "j"]):
+                self.write(f"{out}[i, j] += {self._rows_of(left)}[i, k] * {self.names[right]}[k, j]")
+
+    def _prefetch(self, x: str) -> None:
+        """Ask for a row of the data some rows before its turn: the rows are drawn, so no processor could guess it."""
+        self.write(f"row = order[min(begin + tile + i + {AHEAD}, order.size - 1)]")
+        with self.block(f"for k in range({x}_cuts[0, row], {x}_cuts[threads, row], 32):"):
+            self.write(f"prefetch({x}_columns, k)")
+            self.write(f"prefetch({x}_values, k)")

@@ -1,0 +1,189 @@
+"""The part of a fused program that belongs to the whole batch: sums over rows, gradients, and what is made of them."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from chainrule.compiler.fusion.rows import RowWriter
+from chainrule.compiler.fusion.schedule import SPLIT, NotFusibleError, Root
+from chainrule.compiler.fusion.writer import LETTERS, start_of
+from chainrule.graph.graph import Variable
+from chainrule.ops import dims
+from chainrule.ops.arithmetic import Divide, Negative
+
+
+class WholeWriter(RowWriter):
+    """Writes what is computed of whole arrays: each thread has its share of their first axis."""
+
+    def _whole_phase(self, phase: int, leave_out: Sequence[Root] = ()) -> None:
+        roots = [r for r in self._of(phase) if r not in leave_out]
+        loss = self.schedule.graph.outputs[0] if self.loss else None
+        arrays = phase > 0 or any(r.output.shape != () for r in roots)
+        if arrays and not leave_out and (roots or phase == 1):
+            self.write("wait(counter, threads)") if phase > 0 else None
+        for part in sorted({r.part for r in roots}):
+            here = [r for r in roots if r.part == part]
+            if part and any(r.part == part - 1 and r.output.shape != () for r in roots):
+                self.write("wait(counter, threads)")
+            for root in here:
+                if root.output.shape == ():
+                    self._number(root)
+                    if root.output is loss:
+                        self._keep_loss(root)
+            for root in here:
+                if root.output.shape != () and root.kind != "element":
+                    self._collect(root)
+            elements = [r for r in here if r.output.shape != () and r.kind == "element"]
+            for shape in dict.fromkeys(r.output.shape for r in elements):
+                self._whole_loop(shape, [r for r in elements if r.output.shape == shape])
+        if arrays and phase < 0:
+            self.write("wait(counter, threads)")
+
+    def _keep_loss(self, root: Root) -> None:
+        name = self.names[root.output]
+        self.write(f"loss_of[step] = {name}")
+        with self.block(f"if not np.isfinite({name}):"):
+            self.write("return step")
+
+    def _number(self, root: Root) -> None:
+        """A single number, which every thread computes for itself."""
+        name = self.names[root.output]
+        if root.kind == "reduce":
+            self._collect(root)
+        elif root.kind == "element":
+            self.write(f"{name} = {self.expressions.formula(root.equation, ())}")
+        else:
+            raise NotFusibleError(f"'{root.equation!r}' is no single number's formula")
+        self.expressions.locals[root.output] = name
+        if root.output in self.outputs:
+            self.write(f"{name}_out[()] = {name}")
+
+    @contextmanager
+    def _share(self, shape: tuple[Any, ...]) -> Iterator[str]:
+        """The part of an array of this shape that a thread works on: a range of its first axis, or all or nothing."""
+        if shape and math.prod(shape) >= SPLIT and shape[0] >= 8:
+            self.write(f"first, last = {shape[0]} * thread // threads, {shape[0]} * (thread + 1) // threads")
+            yield "first, last"
+            return
+        owner = self.owners.setdefault(shape, len(self.owners))
+        with self.block(f"if thread == {owner} % threads:"):
+            yield str(shape[0]) if shape else ""
+
+    def _whole_loop(self, shape: tuple[Any, ...], roots: list[Root]) -> None:
+        sizes = roots[0].group
+        with self._share(shape) as share:
+            if dims.same(shape[0], 1):
+                self._group(roots, (), LETTERS)
+                return
+            with self.block(f"for i in range({share}):"):
+                self._group_inside(roots, sizes[1:])
+
+    def _group_inside(self, roots: list[Root], sizes: Sequence[Any]) -> None:
+        """The loops over all axes but the first."""
+        late, inside = [], []
+        with self.loops(sizes, LETTERS[1:]):
+            for root in roots:
+                index = self._index(root.output.shape, (), LETTERS)
+                text = self.expressions.formula(root.equation, index)
+                place = self.expressions.places.get(root.output)
+                if place is not None and len(roots) == 1:
+                    self.write(f"{place(index)} = {text}")
+                    continue
+                local = f"{self.names[root.output]}_"
+                self.write(f"{local} = {text}")
+                self.expressions.locals[root.output] = local
+                inside.append(root.output)
+                if place is not None:
+                    late.append(f"{place(index)} = {local}")
+            for line in late:
+                self.write(line)
+        for v in inside:
+            del self.expressions.locals[v]
+
+    def _collect(self, root: Root) -> None:
+        """What adds up over rows or over whole arrays."""
+        if root.kind == "update" or root.kind == "product":
+            self._whole_product(root)
+            return
+        e, v = root.equation, root.output
+        x = e.inputs[0]
+        again = self.schedule.tiled and self.schedule.crosses(root)
+        rows = not isinstance(x.shape[0], int) if x.shape else False
+        sizes = [("n" if k == 0 and rows else n) for k, n in enumerate(x.shape) if not dims.same(n, 1)]
+        if v.shape == ():
+            if not again:
+                self.write(f"{self.names[v]} = {start_of(root)}")
+            self.expressions.locals[v] = self.names[v]
+            self._sum_up(root, x, sizes)
+            return
+        with self._share(v.shape) as share:
+            split = share.startswith("first")
+            if split and (0 in e.attributes["axis"]):
+                raise NotFusibleError("a sum as large as a matrix")
+            kept = [n for n in v.shape if not dims.same(n, 1)]
+            once = self.block("if tile == 0:") if again else nullcontext()
+            with once, self.loops([share, *kept[1:]] if split else kept, LETTERS):
+                place = self.expressions.places[v](self._index(v.shape, (), LETTERS))
+                self.write(f"{place} = {start_of(root)}")
+            self._sum_up(root, x, [share, *sizes[1:]] if split else sizes)
+
+    def _sum_up(self, root: Root, x: Variable, sizes: Sequence[Any]) -> None:
+        with self.loops(sizes, LETTERS):
+            index = self._index(x.shape, (), LETTERS)
+            self._add(root, self.expressions.element(x, index, root.output.dtype), index)
+
+    def _whole_product(self, root: Root) -> None:
+        e = root.product if root.kind == "update" else root.equation
+        assert e is not None
+        (a, turned_a), (b, turned_b) = map(self.schedule.base, e.inputs)
+        height, width = (int(n) for n in e.output.shape)
+        k = e.inputs[0].shape[1]
+        rows = not isinstance(k, int)
+        target = self.names[root.target] if root.target is not None else self.names[root.output]
+        if root.target is not None and root.kind != "update":
+            raise NotFusibleError("a product in the place of an input")
+        alpha, beta = "real(1)", "real(0)"
+        if root.kind == "update":
+            alpha, beta = self._coefficient(root), "real(1)"
+        elif self.schedule.tiled and rows:
+            beta = "real(tile > 0)"
+        with self._share((height, width)) as share:
+            first, last = ("first", "last") if share.startswith("first") else ("0", str(height))
+            if (nonzeros := self._nonzeros(a)) is not None:
+                self._sparse_product(root, nonzeros, b, target, alpha, (first, last), width)
+                return
+            left = f"{self.names[a]}[:, {first}:{last}]" if turned_a else f"{self.names[a]}[{first}:{last}]"
+            inner = "n" if rows else str(k)
+            self.write(
+                f"gemm({turned_a}, {turned_b}, {last} - {first}, {width}, {inner}, {alpha}, {left}, "
+                f"{height if turned_a else k}, {self.names[b]}, {k if turned_b else width}, {beta}, "
+                f"{target}[{first}:{last}], {width})"
+            )
+
+    def _sparse_product(
+        self, root: Root, x: str, b: Variable, target: str, alpha: str, share: tuple[str, str], width: int
+    ) -> None:
+        first, last = share
+        if root.kind != "update":
+            once = self.block("if tile == 0:") if self.schedule.tiled else nullcontext()
+            with once, self.loops([f"{first}, {last}", width], ["i", "j"]):
+                self.write(f"{target}[i, j] = 0")
+        begin, end = ("thread", "thread + 1") if first == "first" else ("0", "threads")
+        self.write(f"factor = {alpha}")
+        with self.loops(["n"], ["i"]):
+            self.write("row = order[begin + tile + i]")
+            self.write(
+                f"add_nonzeros_outer_row({x}_columns, {x}_values, {x}_cuts[{begin}, row], {x}_cuts[{end}, row], "
+                f"factor, {self.names[b]}[i], {target}, {width})"
+            )
+
+    def _coefficient(self, root: Root) -> str:
+        text = "real(1)"
+        for op, number in root.factors:
+            if op is Negative:
+                text = f"-{text}"
+            else:
+                value = self.expressions.element(number, (), self.dtype)
+                text = f"({text} {'/' if op is Divide else '*'} {value})"
+        return text

@@ -1,0 +1,266 @@
+"""What writes the source text of a fused program: names, lines, and the nests of loops that all parts are made of."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chainrule.compiler.fusion.expressions import Expressions, Index
+from chainrule.compiler.fusion.schedule import NotFusibleError, Root, Schedule
+from chainrule.graph.graph import Variable
+from chainrule.ops import dims
+from chainrule.ops.reduction import Max, Sum
+
+_ADDING = {"sum": "{0} + {1}", "max": "maximum({0}, {1})"}
+LETTERS = ("i", "j", "k", "l", "m")
+FIXED = ("thread", "threads", "counter", "start", "stop", "batch", "total", "order", "numbers", "keys", "loss_of")
+RESERVED = {
+    *(*LETTERS, *FIXED),
+    *("step", "begin", "rows", "N", "tile", "n", "lo", "hi", "row", "first", "last", "factor"),
+    *("real", "np", "math", "wait", "gemm", "njit", "run", "prefetch"),
+    *("exp", "log", "tanh", "sigmoid", "expm1", "log1p", "erf", "maximum", "minimum", "bool", "abs"),
+}
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Where an input's values come from.
+
+    Attributes
+    ----------
+    kind : str
+        "array": the argument is the array itself. "number": column `place` of `numbers`, one row a step. "key": one a
+        step, from `keys`. "data": rows of a data set, which are gathered in the order of the epoch. "rows": rows of
+        the argument itself, in their order. "nonzeros": rows of which the non-zero elements are listed.
+    place : int
+    scaled : bool
+        Whether gathered rows are scaled and shifted.
+    """
+
+    kind: str
+    place: int = 0
+    scaled: bool = False
+
+
+class Writer:
+    """Names, places and lines of the program of a schedule.
+
+    Parameters
+    ----------
+    schedule : Schedule
+    feeds : sequence of Feed
+        One for each input of the graph.
+    dtype : dtype
+        That of the floats.
+    batch : int
+        How many rows a step has at most; `tile`, how many of them are worked at a time.
+    loss : bool
+        Whether output 0 is a loss: it is kept for each step, and a step whose loss is not finite changes nothing and
+        ends the run.
+
+    Attributes
+    ----------
+    arguments : list of str
+        The names of the function's arguments after the fixed ones.
+    constants : dict of str to ndarray
+        Those among them that the graph brings along.
+    buffers : dict of str to (tuple, dtype)
+        The arrays among them that are the program's own: shapes (in which None stands for the rows of a tile).
+    """
+
+    def __init__(
+        self, schedule: Schedule, feeds: Sequence[Feed], dtype: np.dtype[Any], batch: int, tile: int, loss: bool
+    ) -> None:
+        self.schedule, self.feeds, self.dtype = schedule, feeds, dtype
+        self.batch, self.tile, self.loss = batch, tile, loss
+        self.expressions = Expressions(schedule, dtype)
+        self.lines: list[str] = []
+        self.depth = 1
+        self.buffers: dict[str, tuple[tuple[Any, ...], np.dtype[Any]]] = {}
+        self.arguments: list[str] = []
+        self.names: dict[Variable, str] = {}
+        self.constants: dict[str, np.ndarray[Any, Any]] = {}
+        self.owners: dict[tuple[Any, ...], int] = {}
+        self.outputs: dict[Variable, str] = {}
+        self._name_everything()
+
+    # ---- names and places ------------------------------------------------------------------------------------------
+
+    def _name_everything(self) -> None:
+        graph, places = self.schedule.graph, self.expressions.places
+        for v, feed in zip(graph.inputs, self.feeds, strict=True):
+            name = self._name(v)
+            if feed.kind == "number" or feed.kind == "key":
+                self.expressions.locals[v] = name
+            elif feed.kind == "array":
+                self.arguments.append(name)
+                places[v] = self._reader(name, v.shape)
+            elif feed.kind == "rows":
+                self.arguments.append(name)
+                places[v] = self._reader(name, v.shape, "tile + ")
+            elif feed.kind == "nonzeros":
+                self.arguments += [f"{name}_columns", f"{name}_values", f"{name}_cuts"]
+            else:
+                self.arguments += [f"{name}_source", *([f"{name}_scale", f"{name}_shift"] if feed.scaled else [])]
+                self._buffer(v)
+        for v, array in graph.constants.items():
+            if array.size > 1:
+                self.constants[self._name(v)] = np.ascontiguousarray(array)
+                self.arguments.append(self.names[v])
+                places[v] = self._reader(self.names[v], v.shape)
+        for v, root in self.schedule.roots.items():
+            name = self._name(v)
+            if root.target is not None:
+                places[v] = places[root.target]
+            elif v in graph.outputs and not (self.loss and v is graph.outputs[0]):
+                self.outputs[v] = name
+                self.arguments.append(name)
+                places[v] = self._reader(name, v.shape, "tile + " if root.rows else "")
+            elif root.stored and v.shape != ():
+                self._buffer(v)
+        if any(not (v in self.schedule.roots or v in graph.inputs) for v in graph.outputs):
+            raise NotFusibleError("an output that is a constant")
+
+    def _name(self, v: Variable) -> str:
+        name = v.name if v.name.isascii() else f"v{len(self.names)}"
+        while name in RESERVED or name in self.names.values() or name.startswith("_"):
+            name = f"{name.lstrip('_')}_"
+        self.names[v] = name
+        return name
+
+    def _buffer(self, v: Variable) -> None:
+        name = self.names[v]
+        rows = bool(v.shape) and not isinstance(v.shape[0], int)
+        self.buffers[name] = ((None, *v.shape[1:]) if rows else v.shape, v.dtype)
+        self.arguments.append(name)
+        self.expressions.places[v] = self._reader(name, v.shape)
+
+    def _reader(self, name: str, shape: tuple[Any, ...], offset: str = "") -> Any:
+        if shape == ():
+            return lambda index: f"{name}[()]"
+        return lambda index: f"{name}[{', '.join([offset + index[0], *index[1:]])}]"
+
+    # ---- writing ---------------------------------------------------------------------------------------------------
+
+    def write(self, line: str) -> None:
+        """A line at the present depth."""
+        self.lines.append("    " * self.depth + line)
+
+    @contextmanager
+    def block(self, head: str) -> Iterator[None]:
+        """Lines under a head such as `for ...:`."""
+        self.write(head)
+        self.depth += 1
+        before = len(self.lines)
+        yield
+        if len(self.lines) == before:
+            self.write("pass")
+        self.depth -= 1
+
+    @contextmanager
+    def loops(self, sizes: Sequence[Any], letters: Sequence[str]) -> Iterator[None]:
+        """Loops over all of these sizes, one inside the other."""
+        if not sizes:
+            yield
+            return
+        with self.block(f"for {letters[0]} in range({sizes[0]}):"), self.loops(sizes[1:], letters[1:]):
+            yield
+
+    def _of(self, phase: int) -> list[Root]:
+        return [r for r in self.schedule.roots.values() if r.phase == phase]
+
+    # ---- loops -----------------------------------------------------------------------------------------------------
+
+    def _group(self, roots: list[Root], row: Index, letters: Sequence[str]) -> None:
+        """One nest of loops over columns in which several values are computed."""
+        sizes = roots[0].group
+        inside: list[Variable] = []
+        for root in roots:
+            if root.kind == "reduce":
+                self._begin_sum(root, row, letters)
+        with self.loops(sizes, letters):
+            late = []
+            for root in roots:
+                source = root.equation.inputs[0] if root.kind == "reduce" else root.output
+                index = self._index(source.shape, row, letters)
+                if root.kind == "reduce":
+                    self._add(root, self.expressions.element(source, index, root.output.dtype), index)
+                    continue
+                text = self.expressions.formula(root.equation, index)
+                name = self.names[root.output]
+                if root.target is not None and len(roots) == 1:
+                    self.write(f"{self.expressions.places[root.output](index)} = {text}")
+                    continue
+                local = f"{name}_new" if root.target is not None else f"{name}_" if root.stored else name
+                self.write(f"{local} = {text}")
+                self.expressions.locals[root.output] = local
+                inside.append(root.output)
+                if root.stored or root.target is not None:
+                    late.append(f"{self.expressions.places[root.output](index)} = {local}")
+            for line in late:
+                self.write(line)
+        for v in inside:
+            if sizes or self.schedule.roots[v].stored:
+                self.expressions.locals.pop(v, None)
+        for root in roots:
+            if root.kind == "reduce":
+                self._end_sum(root, row)
+
+    def _index(self, shape: tuple[Any, ...], row: Index, letters: Sequence[str]) -> list[str]:
+        rest = iter(letters)
+        return [*row, *("0" if dims.same(n, 1) else next(rest) for n in shape[len(row) :])]
+
+    def _kept(self, root: Root, index: Index) -> list[str]:
+        """The index of the element of a reduction that an element of its operand goes to."""
+        axes, keepdims = root.equation.attributes["axis"], root.equation.attributes["keepdims"]
+        return [("0" if i in axes else p) for i, p in enumerate(index) if keepdims or i not in axes]
+
+    def _begin_sum(self, root: Root, row: Index, letters: Sequence[str]) -> None:
+        v = root.output
+        if self._is_number(root, row):
+            name = f"{self.names[v]}_" if v in self.expressions.places else self.names[v]
+            self.expressions.locals[v] = name
+            self.write(f"{name} = {start_of(root)}")
+            return
+        sizes = [n for n in v.shape[len(row) :] if not dims.same(n, 1)]
+        with self.loops(sizes, letters):
+            self.write(f"{self.expressions.places[v](self._index(v.shape, row, letters))} = {start_of(root)}")
+
+    def _is_number(self, root: Root, row: Index) -> bool:
+        return all(dims.same(n, 1) for n in root.output.shape[len(row) :])
+
+    def _add(self, root: Root, text: str, index: Index) -> None:
+        v = root.output
+        target = self.expressions.locals.get(v) or self.expressions.places[v](self._kept(root, index))
+        function = _ADDING.get(root.equation.op.name, "minimum({0}, {1})")
+        self.write(f"{target} = {function.format(target, text)}")
+
+    def _end_sum(self, root: Root, row: Index) -> None:
+        v = root.output
+        if v in self.expressions.locals and root.stored and v in self.expressions.places:
+            index = [*row, *["0"] * (len(v.shape) - len(row))]
+            self.write(f"{self.expressions.places[v](index)} = {self.expressions.locals[v]}")
+
+    def _nonzeros(self, v: Variable) -> str | None:
+        graph = self.schedule.graph
+        if v in graph.inputs and self.feeds[graph.inputs.index(v)].kind == "nonzeros":
+            return self.names[v]
+        return None
+
+    def _rows_of(self, v: Variable) -> str:
+        """The array of the rows of this tile."""
+        graph = self.schedule.graph
+        direct = v in self.outputs or (v in graph.inputs and self.feeds[graph.inputs.index(v)].kind == "rows")
+        return f"{self.names[v]}[tile:]" if direct else self.names[v]
+
+
+def start_of(root: Root) -> str:
+    """What a sum or a maximum begins with."""
+    kind = f"np.{root.output.dtype}" if root.output.dtype.kind != "f" else "real"
+    if root.equation.op is Sum:
+        return f"{kind}(0)"
+    if root.output.dtype.kind != "f":
+        raise NotFusibleError("the largest of integers")
+    return f"real({'-' if root.equation.op is Max else ''}np.inf)"
