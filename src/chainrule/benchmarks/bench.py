@@ -67,6 +67,8 @@ def bench(
     if picture_file is not None:
         require_matplotlib()
     console = Console(highlight=False)
+    if not console.is_terminal:  # there is no window to fit into
+        console = Console(highlight=False, width=max(console.width, 120))
     made = machine.description()
     for line in machine.sentences(made):
         console.print(Text(line), soft_wrap=True)

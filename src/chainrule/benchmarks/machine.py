@@ -17,7 +17,7 @@ def description() -> dict[str, Any]:
     """Date, processor, cores, system, versions of what is installed, NumPy's products and their threads, and the
     variables of the environment that limit threads.
     """
-    from threadpoolctl import threadpool_info  # type: ignore[import-untyped, unused-ignore]
+    from threadpoolctl import threadpool_info
 
     import chainrule
 

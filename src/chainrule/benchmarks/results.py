@@ -162,9 +162,10 @@ def _goal(comparison: Comparison, goal: Goal) -> str:
         return f"at most {goal.factor:g} {comparison.unit}"
     if goal.factor > 1:
         return f"at least {goal.factor:g} ×"
+    ours = comparison.reference is not None and goal.of == comparison.reference.name  # so this is the row of `against`
+    text = f"ours at most {_inverse(goal.factor)} ×" if ours else f"at most {_inverse(goal.factor)} × {goal.against}"
     found = comparison.found(goal)
-    text = f"{goal.of} at most {_inverse(goal.factor)} × {goal.against}"
-    return text if found is None else f"{text}; found {cut(1 / found, up=True)}"
+    return text if found is None else f"{text}, found {cut(1 / found, up=True)}"
 
 
 def _inverse(factor: float) -> str:

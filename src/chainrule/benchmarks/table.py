@@ -13,7 +13,7 @@ VERDICTS = {"reached": "green", "missed": "yellow", "": ""}
 
 
 def table(comparison: Comparison) -> Table:
-    """Medians, the range of the rounds, ratios, goals and whether they are reached."""
+    """Medians, the range of the rounds, ratios to the first of ours, goals and whether they are reached."""
     result = Table(
         title=Text(f"{comparison.name}: {comparison.title}"),
         title_justify="left",
@@ -21,11 +21,10 @@ def table(comparison: Comparison) -> Table:
         box=SIMPLE_HEAD,
         pad_edge=False,
     )
-    ours = comparison.reference
     result.add_column("", no_wrap=True)
     result.add_column(comparison.unit, justify="right", no_wrap=True)
     result.add_column("rounds", justify="right", no_wrap=True)
-    result.add_column(f"× {ours.name}" if ours else "×", justify="right")
+    result.add_column("× ours", justify="right", no_wrap=True)
     result.add_column("goal")
     result.add_column("", no_wrap=True)
     for row in rows(comparison):
