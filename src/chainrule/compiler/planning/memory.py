@@ -35,7 +35,7 @@ def write_into_inputs(steps: Sequence[Step], pairs: Mapping[Planned, Planned]) -
     for y, x in pairs.items():
         if y.kind != "stored" or y.base is not None or (y.shape, y.dtype) != (x.shape, x.dtype):
             continue
-        storage: Storage | None = y.storages[0]
+        storage: Storage | None = next(iter(y.storages))
         (given,) = x.storages
         while storage is not None and not storage.viewed and _is_free(x, steps[storage.first], storage.first):
             storage.taken_over = given
