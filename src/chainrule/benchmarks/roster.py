@@ -9,10 +9,11 @@ from importlib.util import find_spec
 
 from chainrule.benchmarks.results import Role
 from chainrule.benchmarks.run import Run
-from chainrule.benchmarks.works import MOST_STEPS, Problem, Work
+from chainrule.benchmarks.works import MOST_STEPS, WORKS, Problem, Work
 from chainrule.errors import UnknownNameError
 
 OURS = "chainrule"
+DENSE = [name for name, work in WORKS.items() if work.data == "random"]
 COMPILED, PLAN, EAGER = "chainrule compiled", "chainrule plan", "chainrule eager"
 
 
@@ -84,7 +85,7 @@ CANDIDATES = (
     Candidate("by hand, NumPy", "numpy", "by_hand", but=("S",)),
     Candidate("by hand, plain Python", "numpy", "by_hand", "plain_python", "", works=("S",)),
     Candidate("PyTorch eager", "pytorch", "in_pytorch", needs="torch"),
-    Candidate("torch.compile", "pytorch", "in_pytorch", "training_compiled", "", needs="torch"),
+    Candidate("torch.compile", "pytorch", "in_pytorch", "training_compiled", "", needs="torch", but=DENSE),
     Candidate("JAX", "jax", "in_jax", needs="jax", each_step=False),
     # For two classes it has one output, not two.
     Candidate("scikit-learn", "sklearn", "in_sklearn", needs="sklearn", but=("S",)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import chainrule as cr
@@ -58,10 +57,7 @@ def _given(values: Array) -> nn.init.Initializer:
 def _training(problem: Problem, backend: str) -> Run:
     network, work = model(problem), problem.work
     sgd = optim.SGD(network.parameters(), lr=work.lr)
-    options: Any = {"backend": backend} if "backend" in inspect.signature(cr.Trainer).parameters else {}
-    if not options and backend != "eager":
-        raise UnavailableError(f"this chainrule has no backend '{backend}'")
-    trainer: Any = cr.Trainer(network, nn.CrossEntropyLoss(), sgd, **options)
+    trainer = cr.Trainer(network, nn.CrossEntropyLoss(), sgd, backend=backend)
 
     def go(epochs: int) -> None:
         trainer.fit(
@@ -72,7 +68,7 @@ def _training(problem: Problem, backend: str) -> Run:
             evaluate_every=None,
             progress=False,
         )
-        if options and trainer.backend != backend:
+        if trainer.backend != backend:
             raise UnavailableError(f"its steps were computed by the backend '{trainer.backend}' instead")
 
     return Run(go, lambda: [p.numpy() for p in network.parameters()])
