@@ -45,12 +45,11 @@ def mostly_zero(inputs: Array) -> bool:
 
 def only_multiplied(graph: Graph, x: Variable) -> bool:
     """Whether an input takes part in matrix products alone, from the left or transposed from the left."""
-    turned = [e.output for e in graph.equations if e.op is Transpose and e.inputs[0] is x]
+    turned = {e.output for e in graph.equations if e.op is Transpose and e.inputs[0] is x}
     for e in graph.equations:
         for place, y in enumerate(e.inputs):
-            if (y is x and e.op is not Transpose and (e.op is not Matmul or place)) or (
-                y in turned and (e.op is not Matmul or place)
-            ):
+            listed = isinstance(y, Variable) and (y in turned or (y is x and e.op is not Transpose))
+            if listed and (e.op is not Matmul or place):
                 return False
     return x not in graph.outputs and len(x.shape) == 2
 

@@ -126,7 +126,7 @@ class Schedule:
         v = e.output
         if e.op is Transpose and any(isinstance(n, Dim) for n in v.shape[1:]):
             return ""
-        consumers = [c for c in self.graph.equations if v in c.inputs]
+        consumers = [c for c in self.graph.equations if any(x is v for x in c.inputs)]
         whole_sum = any(c.op in REDUCED and by_rows(v.shape) and 0 in c.attributes["axis"] for c in consumers)
         needed = v in self.graph.outputs or any(c.op is Matmul for c in consumers) or self._under_product(v)
         if e.op is Transpose and v not in self.graph.outputs and all(c.op is Matmul for c in consumers):
@@ -139,8 +139,8 @@ class Schedule:
         """Whether a product takes it transposed."""
         for e in self.graph.equations:
             if e.op is Transpose and e.inputs[0] is v:
-                consumers = [c for c in self.graph.equations if e.output in c.inputs]
-                if any(c.op is Matmul for c in consumers) or self._under_product(e.output):
+                consumers = [c.op for c in self.graph.equations if any(x is e.output for x in c.inputs)]
+                if Matmul in consumers or self._under_product(e.output):
                     return True
         return False
 
