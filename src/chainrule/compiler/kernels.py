@@ -4,17 +4,19 @@ rows of which only the non-zero elements are listed, and a barrier for the threa
 These are intrinsics: they write LLVM instructions into the function that calls them, and have no Python version.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 _INT64 = ir.IntType(64)
 _BYTES = ir.IntType(8).as_pointer()
-_BLOCK = 512  # bytes of a row that are kept in registers at a time: 8 of AVX-512, 16 of AVX2
+# Vectors of 64 bytes that are kept in registers while a row's list is gone through; AVX2 takes two registers for each.
+_REGISTERS = 24 if get_host_cpu_features().get("avx512f") else 6
 
 
 def _data(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
@@ -22,21 +24,36 @@ def _data(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
     return context.make_array(array_type)(context, builder, array).data
 
 
+def _row_size(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
+    """How many elements lie between the beginnings of two rows of a matrix."""
+    strides = cgutils.unpack_tuple(builder, context.make_array(array_type)(context, builder, array).strides)
+    return builder.sdiv(strides[0], _INT64(array_type.dtype.bitwidth // 8))
+
+
 @intrinsic
 def gemm(
-    context: Any, transpose_a: Any, transpose_b: Any, m: Any, n: Any, k: Any, alpha: Any, a: Any, lda: Any, b: Any,
-    ldb: Any, beta: Any, c: Any, ldc: Any
-) -> Any:  # fmt: skip
-    """C ← α op(A) op(B) + β C by BLAS, for row-major arrays with rows of lda, ldb and ldc elements.
+    context: Any,
+    transpose_a: Any,
+    transpose_b: Any,
+    m: Any,
+    n: Any,
+    k: Any,
+    alpha: Any,
+    a: Any,
+    b: Any,
+    beta: Any,
+    c: Any,
+) -> Any:
+    """C ← α op(A) op(B) + β C by BLAS, for row-major arrays, which may be parts of larger ones.
 
     op(A) is (m, k), op(B) is (k, n), C is (m, n). BLAS stores by columns, so it is asked for Cᵀ = op(B)ᵀ op(A)ᵀ.
     [BLAS: Dongarra et al. 1990]
     """
     kind = {types.float32: ord("s"), types.float64: ord("d")}[c.dtype]
-    signature = types.int32(transpose_a, transpose_b, m, n, k, c.dtype, a, lda, b, ldb, c.dtype, c, ldc)
+    signature = types.int32(transpose_a, transpose_b, m, n, k, c.dtype, a, b, c.dtype, c)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc = args
+        ta, tb, m, n, k, alpha, _, _, beta, _ = args
         char, i32 = ir.IntType(8), ir.IntType(32)
         parameters = [char] * 3 + [_INT64] * 3 + [_BYTES, _BYTES, _INT64, _BYTES, _INT64, _BYTES, _BYTES, _INT64]
         function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(i32, parameters), "numba_xxgemm")
@@ -47,21 +64,25 @@ def gemm(
         def address(value: Any) -> Any:
             return builder.bitcast(cgutils.alloca_once_value(builder, value), _BYTES)
 
-        a, b, c = (builder.bitcast(_data(context, builder, signature.args[i], args[i]), _BYTES) for i in (6, 8, 11))
-        values = [char(kind), flag(tb), flag(ta), n, m, k, address(alpha), b, ldb, a, lda, address(beta), c, ldc]
-        return builder.call(function, values)
+        def matrix(i: int) -> tuple[Any, Any]:
+            data = builder.bitcast(_data(context, builder, signature.args[i], args[i]), _BYTES)
+            return data, _row_size(context, builder, signature.args[i], args[i])
+
+        sizes = char(kind), flag(tb), flag(ta), n, m, k
+        return builder.call(function, [*sizes, address(alpha), *matrix(7), *matrix(6), address(beta), *matrix(9)])
 
     return signature, codegen
 
 
-def _blocks(width: int, itemsize: int) -> Iterator[tuple[int, int]]:
-    """A row of `width` elements as (first, length) of pieces whose lengths are powers of two."""
-    first, length = 0, _BLOCK // itemsize
+def _passes(width: int, itemsize: int) -> list[list[tuple[int, int]]]:
+    """A row of `width` elements in pieces (first, length) that are vectors; as many in each pass as registers hold."""
+    pieces, first, length = [], 0, 64 // itemsize
     while first < width:
         while length > width - first:
             length //= 2
-        yield first, length
+        pieces.append((first, length))
         first += length
+    return [pieces[i : i + _REGISTERS] for i in range(0, len(pieces), _REGISTERS)]
 
 
 def _splat(builder: Any, vector: Any, value: Any) -> Any:
@@ -81,34 +102,39 @@ class _Nonzeros:
         self.first, self.last = args[2], args[3]
         self.integers = isinstance(signature.args[1].dtype, types.Integer)
 
-    def each(self, start: Any, body: Callable[[Any, Any, Any], Any]) -> Any:
-        """`carried = body(column, value, carried)` for each element; the last `carried`. None carries nothing."""
+    def each(self, carried: list[Any], body: Callable[[Any, Any, list[Any]], list[Any]]) -> list[Any]:
+        """`carried = body(column, value, carried)` for each element; the last `carried`."""
         builder = self.builder
         entry, loop, done = builder.block, builder.append_basic_block("each"), builder.append_basic_block("done")
         builder.cbranch(builder.icmp_signed("<", self.first, self.last), loop, done)
         builder.position_at_end(loop)
-        place = builder.phi(_INT64)
+        place, inside = builder.phi(_INT64), [builder.phi(x.type) for x in carried]
         place.add_incoming(self.first, entry)
-        carried = None if start is None else builder.phi(start.type)
-        if carried is not None:
-            carried.add_incoming(start, entry)
         column = builder.zext(builder.load(builder.gep(self.columns, [place])), _INT64)
         value = builder.load(builder.gep(self.values, [place]))
         if self.integers:
             value = builder.uitofp(value, self.element)
-        new = body(column, value, carried)
+        new = body(column, value, inside)
         following = builder.add(place, _INT64(1))
         place.add_incoming(following, loop)
-        if carried is not None:
-            carried.add_incoming(new, loop)
+        for phi, begin, end in zip(inside, carried, new, strict=True):
+            phi.add_incoming(begin, entry)
+            phi.add_incoming(end, loop)
         builder.cbranch(builder.icmp_signed("<", following, self.last), loop, done)
         builder.position_at_end(done)
-        if start is None:
-            return None
-        result = builder.phi(start.type)
-        result.add_incoming(start, entry)
-        result.add_incoming(new, loop)
-        return result
+        results = [builder.phi(x.type) for x in carried]
+        for phi, begin, end in zip(results, carried, new, strict=True):
+            phi.add_incoming(begin, entry)
+            phi.add_incoming(end, loop)
+        return results
+
+
+def _place(builder: Any, row: Any, start: int, vector: Any) -> Any:
+    return builder.bitcast(builder.gep(row, [_INT64(start)]), vector.as_pointer())
+
+
+def _load(builder: Any, row: Any, start: int, vector: Any, itemsize: int) -> Any:
+    return builder.load(_place(builder, row, start, vector), align=itemsize)
 
 
 def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
@@ -117,31 +143,36 @@ def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
 
 @intrinsic(prefer_literal=True)
 def nonzeros_times_matrix(
-    context: Any, columns: Any, values: Any, first: Any, last: Any, matrix: Any, out: Any, width: Any
+    context: Any, columns: Any, values: Any, first: Any, last: Any, matrix: Any, out: Any, begin: Any, width: Any
 ) -> Any:
-    """out[:width] ← Σ values[k] · matrix[columns[k], :width] over k in first..last-1; `width` is a literal.
+    """out[begin : begin + width] ← Σ values[k] · matrix[columns[k], begin : begin + width] over k in first..last-1.
 
-    The sum stays in registers, so that each element of the matrix is read once and nothing else is.
+    `width` is a literal. The sum stays in registers, so that each element of the matrix is read once and nothing else.
     """
-    length, itemsize = width.literal_value, matrix.dtype.bitwidth // 8
-    signature = types.void(columns, values, first, last, matrix, out, width)
+    itemsize = matrix.dtype.bitwidth // 8
+    passes = _passes(width.literal_value, itemsize)
+    signature = types.void(columns, values, first, last, matrix, out, types.intp, width)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         element = context.get_value_type(matrix.dtype)
         given = _Nonzeros(context, builder, signature, args, element)
-        rows = _data(context, builder, signature.args[4], args[4])
-        result = _data(context, builder, signature.args[5], args[5])
-        for begin, count in _blocks(length, itemsize):
-            vector = ir.VectorType(element, count)
+        rows = builder.gep(_data(context, builder, signature.args[4], args[4]), [args[6]])
+        result = builder.gep(_data(context, builder, signature.args[5], args[5]), [args[6]])
+        size = _row_size(context, builder, signature.args[4], args[4])
+        for pieces in passes:
+            vectors = [ir.VectorType(element, count) for _, count in pieces]
 
-            def add(column: Any, value: Any, total: Any, vector: Any = vector, begin: int = begin) -> Any:
-                place = builder.add(builder.mul(column, _INT64(length)), _INT64(begin))
-                row = builder.bitcast(builder.gep(rows, [place]), vector.as_pointer())
-                return _multiply_add(builder, _splat(builder, vector, value), builder.load(row, align=itemsize), total)
+            def add(column: Any, value: Any, sums: list[Any], pieces: Any = pieces, vectors: Any = vectors) -> Any:
+                row = builder.gep(rows, [builder.mul(column, size)])
+                new = []
+                for (start, _), vector, total in zip(pieces, vectors, sums, strict=True):
+                    x = _load(builder, row, start, vector, itemsize)
+                    new.append(_multiply_add(builder, _splat(builder, vector, value), x, total))
+                return new
 
-            total = given.each(ir.Constant(vector, None), add)
-            target = builder.bitcast(builder.gep(result, [_INT64(begin)]), vector.as_pointer())
-            builder.store(total, target, align=itemsize)
+            sums = given.each([ir.Constant(vector, None) for vector in vectors], add)
+            for (start, _), total in zip(pieces, sums, strict=True):
+                builder.store(total, _place(builder, result, start, total.type), align=itemsize)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -149,32 +180,49 @@ def nonzeros_times_matrix(
 
 @intrinsic(prefer_literal=True)
 def add_nonzeros_outer_row(
-    context: Any, columns: Any, values: Any, first: Any, last: Any, factor: Any, row: Any, matrix: Any, width: Any
+    context: Any,
+    columns: Any,
+    values: Any,
+    first: Any,
+    last: Any,
+    factor: Any,
+    row: Any,
+    matrix: Any,
+    begin: Any,
+    width: Any,
 ) -> Any:
-    """matrix[columns[k], :width] += factor · values[k] · row[:width] for k in first..last-1; `width` is a literal."""
-    length, itemsize = width.literal_value, matrix.dtype.bitwidth // 8
-    signature = types.void(columns, values, first, last, matrix.dtype, row, matrix, width)
+    """matrix[columns[k], begin : begin + width] += factor · values[k] · row[begin : begin + width], k in first..last-1.
+
+    `width` is a literal. The row stays in registers.
+    """
+    itemsize = matrix.dtype.bitwidth // 8
+    passes = _passes(width.literal_value, itemsize)
+    signature = types.void(columns, values, first, last, matrix.dtype, row, matrix, types.intp, width)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         element = context.get_value_type(matrix.dtype)
         given = _Nonzeros(context, builder, signature, args, element)
-        source = _data(context, builder, signature.args[5], args[5])
-        rows = _data(context, builder, signature.args[6], args[6])
-        for begin, count in _blocks(length, itemsize):
-            vector = ir.VectorType(element, count)
-            piece = builder.bitcast(builder.gep(source, [_INT64(begin)]), vector.as_pointer())
-            scaled = builder.fmul(builder.load(piece, align=itemsize), _splat(builder, vector, args[4]))
+        source = builder.gep(_data(context, builder, signature.args[5], args[5]), [args[7]])
+        rows = builder.gep(_data(context, builder, signature.args[6], args[6]), [args[7]])
+        size = _row_size(context, builder, signature.args[6], args[6])
+        for pieces in passes:
+            vectors = [ir.VectorType(element, count) for _, count in pieces]
+            scaled = [
+                builder.fmul(_load(builder, source, start, vector, itemsize), _splat(builder, vector, args[4]))
+                for (start, _), vector in zip(pieces, vectors, strict=True)
+            ]
 
             def add(
-                column: Any, value: Any, _: Any, vector: Any = vector, begin: int = begin, scaled: Any = scaled
-            ) -> None:
-                place = builder.add(builder.mul(column, _INT64(length)), _INT64(begin))
-                target = builder.bitcast(builder.gep(rows, [place]), vector.as_pointer())
-                before = builder.load(target, align=itemsize)
-                new = _multiply_add(builder, _splat(builder, vector, value), scaled, before)
-                builder.store(new, target, align=itemsize)
+                column: Any, value: Any, _: list[Any], pieces: Any = pieces, vectors: Any = vectors, d: Any = scaled
+            ) -> list[Any]:
+                target = builder.gep(rows, [builder.mul(column, size)])
+                for (start, _), vector, x in zip(pieces, vectors, d, strict=True):
+                    before = _load(builder, target, start, vector, itemsize)
+                    new = _multiply_add(builder, _splat(builder, vector, value), x, before)
+                    builder.store(new, _place(builder, target, start, vector), align=itemsize)
+                return []
 
-            given.each(None, add)
+            given.each([], add)
         return context.get_dummy_value()
 
     return signature, codegen

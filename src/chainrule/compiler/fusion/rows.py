@@ -74,14 +74,14 @@ class RowWriter(Writer):
                 self.write("row = order[begin + tile + i]")
                 self.write(
                     f"nonzeros_times_matrix({nonzeros}_columns, {nonzeros}_values, {nonzeros}_cuts[0, row], "
-                    f"{nonzeros}_cuts[threads, row], {self.names[right]}, {out}[i], {width})"
+                    f"{nonzeros}_cuts[threads, row], {self.names[right]}, {out}[i], 0, {width})"
                 )
             return
         if turned or int(k) * int(width) * self.batch > SMALL:
             b_name = self.names[right]
             self.write(
-                f"gemm(False, {turned}, hi - lo, {width}, {k}, real(1), {self._rows_of(left)}[lo:hi], {k}, {b_name}, "
-                f"{k if turned else width}, real(0), {out}[lo:hi], {width})"
+                f"gemm(False, {turned}, hi - lo, {width}, {k}, real(1), {self._rows_of(left)}[lo:hi], {b_name}, "
+                f"real(0), {out}[lo:hi])"
             )
             return
         with self.loops(["lo, hi"], ["i"]):

@@ -156,9 +156,8 @@ class WholeWriter(RowWriter):
             left = f"{self.names[a]}[:, {first}:{last}]" if turned_a else f"{self.names[a]}[{first}:{last}]"
             inner = "n" if rows else str(k)
             self.write(
-                f"gemm({turned_a}, {turned_b}, {last} - {first}, {width}, {inner}, {alpha}, {left}, "
-                f"{height if turned_a else k}, {self.names[b]}, {k if turned_b else width}, {beta}, "
-                f"{target}[{first}:{last}], {width})"
+                f"gemm({turned_a}, {turned_b}, {last} - {first}, {width}, {inner}, {alpha}, {left}, {self.names[b]}, "
+                f"{beta}, {target}[{first}:{last}])"
             )
 
     def _sparse_product(
@@ -175,7 +174,7 @@ class WholeWriter(RowWriter):
             self.write("row = order[begin + tile + i]")
             self.write(
                 f"add_nonzeros_outer_row({x}_columns, {x}_values, {x}_cuts[{begin}, row], {x}_cuts[{end}, row], "
-                f"factor, {self.names[b]}[i], {target}, {width})"
+                f"factor, {self.names[b]}[i], {target}, 0, {width})"
             )
 
     def _coefficient(self, root: Root) -> str:
