@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from chainrule.train.trainer import Trainer
 
 Array = np.ndarray[Any, Any]
-LISTED = 2**28  # bytes of inputs whose non-zero elements are listed at once; of larger sets, some rows at a time
-CHUNK = 2**15  # rows of such a set that are listed at a time
-COMPARED = 1024  # rows of the first step that the interpreter computes too
 
 
 class CompiledTraining:
