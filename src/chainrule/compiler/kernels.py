@@ -17,6 +17,7 @@ _INT64 = ir.IntType(64)
 _BYTES = ir.IntType(8).as_pointer()
 # Vectors of 64 bytes that are kept in registers while a row's list is gone through; AVX2 takes two registers for each.
 _REGISTERS = 24 if get_host_cpu_features().get("avx512f") else 6
+_CHAINS = 8  # sums that are carried at once, so that none waits for its own last addition
 
 
 def _data(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
@@ -223,6 +224,51 @@ def add_nonzeros_outer_row(
                 return []
 
             given.each([], add)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic(prefer_literal=True)
+def row_times_matrix(context: Any, row: Any, matrix: Any, out: Any, width: Any) -> Any:
+    """out[:width] ← Σ row[k] · matrix[k, :width] over the rows of the matrix: sooner done than BLAS is called.
+
+    `width` is a literal. The sum stays in registers.
+    """
+    itemsize = matrix.dtype.bitwidth // 8
+    passes = _passes(width.literal_value, itemsize)
+    signature = types.void(row, matrix, out, width)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        element = context.get_value_type(matrix.dtype)
+        values, rows, result = (_data(context, builder, signature.args[i], args[i]) for i in range(3))
+        size = _row_size(context, builder, signature.args[1], args[1])
+        shape = context.make_array(signature.args[1])(context, builder, args[1]).shape
+        count = cgutils.unpack_tuple(builder, shape)[0]
+        for pieces in passes:
+            vectors = [ir.VectorType(element, length) for _, length in pieces]
+            chains = max(1, _CHAINS // len(pieces))
+            sums = [[cgutils.alloca_once_value(builder, ir.Constant(v, None)) for v in vectors] for _ in range(chains)]
+
+            def add(k: Any, totals: list[Any], pieces: Any = pieces, vectors: Any = vectors) -> None:
+                value = builder.load(builder.gep(values, [k]))
+                place = builder.gep(rows, [builder.mul(k, size)])
+                for (start, _), vector, total in zip(pieces, vectors, totals, strict=True):
+                    x = _load(builder, place, start, vector, itemsize)
+                    new = _multiply_add(builder, _splat(builder, vector, value), x, builder.load(total))
+                    builder.store(new, total)
+
+            whole = builder.mul(builder.sdiv(count, _INT64(chains)), _INT64(chains))
+            with cgutils.for_range_slice(builder, _INT64(0), whole, _INT64(chains)) as (k, _):
+                for chain, totals in enumerate(sums):
+                    add(builder.add(k, _INT64(chain)), totals)
+            with cgutils.for_range_slice(builder, whole, count, _INT64(1)) as (k, _):
+                add(k, sums[0])
+            for (start, _), vector, *totals in zip(pieces, vectors, *sums, strict=True):
+                total = builder.load(totals[0])
+                for other in totals[1:]:
+                    total = builder.fadd(total, builder.load(other))
+                builder.store(total, _place(builder, result, start, vector), align=itemsize)
         return context.get_dummy_value()
 
     return signature, codegen

@@ -122,6 +122,7 @@ from chainrule.compiler.kernels import (
     give_way,
     nonzeros_times_matrix,
     prefetch,
+    row_times_matrix,
 )
 
 real = {real}
