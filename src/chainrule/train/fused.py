@@ -61,7 +61,6 @@ class FusedTraining:
             threads=self.threads,
             loss=True,
         )
-        self.arrays = {name: self.program.views[name] for name in map(self._name, [*roles.tensors, *roles.memory])}
         self._lists: nonzeros.Nonzeros | None = None
         self._compared = False
 
@@ -120,7 +119,7 @@ class FusedTraining:
             yield first, last, self._data(None, self.train.targets[here], lists), np.arange(len(here))
 
     def _data(self, inputs: Any, targets: Array, lists: nonzeros.Nonzeros | None) -> dict[str, Any]:
-        x, t = (self.graph.inputs[i].name for i in (self.roles.x, self.roles.t))
+        x, t = (self.program.names[i] for i in (self.roles.x, self.roles.t))
         arrays: dict[str, Any] = {f"{t}_source": np.asarray(targets)}
         if lists is not None:
             arrays |= {f"{x}_columns": lists.columns, f"{x}_values": lists.values, f"{x}_cuts": lists.cuts}
@@ -131,13 +130,13 @@ class FusedTraining:
 
     def _take_in(self) -> None:
         for i, p in self.roles.tensors.items():
-            np.copyto(self.arrays[self.graph.inputs[i].name], p.value)
+            np.copyto(self.program.views[i], p.value)
         for i, a in self.roles.memory.items():
-            np.copyto(self.arrays[self.graph.inputs[i].name], a)
+            np.copyto(self.program.views[i], a)
 
     def _hand_out(self) -> None:
         for i in self.roles.replaces.values():
-            new = self.arrays[self.graph.inputs[i].name]
+            new = self.program.views[i]
             np.copyto(self.roles.tensors[i].writable() if i in self.roles.tensors else self.roles.memory[i], new)
 
     def _compare(self, order: Array | None, numbers: Array, keys: Array) -> None:
@@ -182,7 +181,7 @@ class FusedTraining:
         near = [self._interpreted(self._in_the_last_digit(before, seed)) for seed in range(2)]
         for out, given in self.roles.replaces.items():
             name = self.graph.inputs[given].name
-            new, ours = expected[out], self.arrays[name]
+            new, ours = expected[out], self.program.views[given]
             change = _distance(new, before[given])
             rounding = float(np.finfo(self.dtype).eps) * _distance(new, 0)
             rounding += max(_distance(other[out], new) for other in near)

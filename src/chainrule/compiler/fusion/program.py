@@ -16,7 +16,7 @@ from chainrule.compiler.cache import load
 from chainrule.compiler.fusion.primitives import decompose
 from chainrule.compiler.fusion.schedule import Schedule
 from chainrule.compiler.fusion.source import Source
-from chainrule.compiler.fusion.writer import Feed
+from chainrule.compiler.fusion.writer import Feed, padded
 from chainrule.graph.graph import Graph
 
 Array = np.ndarray[Any, Any]
@@ -46,6 +46,10 @@ class Program:
     ----------
     source : str
         The module's text.
+    names : list of str
+        What the function calls the inputs.
+    views : dict of int to ndarray
+        The program's own arrays for the inputs whose feed is `padded`, by their place.
 
     Raises
     ------
@@ -74,6 +78,11 @@ class Program:
         self.dtype, self.threads, self.batch = dtype, threads, batch
         self.buffers = {name: _aligned(_sized(shape, tile), kind) for name, (shape, kind) in source.buffers.items()}
         self.buffers |= source.constants
+        # The program's own copies of inputs whose rows begin at cache lines, and the parts of them that are the inputs.
+        self.names = [source.names[v] for v in graph.inputs]
+        given = {i: v for i, (v, feed) in enumerate(zip(graph.inputs, feeds, strict=True)) if feed.padded}
+        self.held = {self.names[i]: _aligned(padded(v), v.dtype) for i, v in given.items()}
+        self.views = {i: self.held[self.names[i]][(..., *map(slice, v.shape))] for i, v in given.items()}
         self.counter = np.zeros(16, np.int64)
         self.lock = threading.Lock()
         self._function: Any = None
@@ -92,7 +101,8 @@ class Program:
         losses: Array,
     ) -> int:
         """Run steps start..stop-1; which step was not made because its loss is not finite, else `stop`."""
-        rest = [*(arrays[name] if name in arrays else self.buffers[name] for name in self.arguments)]
+        everything = {**self.buffers, **self.held, **arrays}
+        rest = [everything[name] for name in self.arguments]
         head = [self.counter, start, stop, self.batch, total, order, numbers, keys, losses]
         with self.lock, _one_blas_thread():
             run = self._compiled([0, self.threads, *head, *rest])

@@ -3,7 +3,8 @@
 import numpy as np
 
 from chainrule.compiler.fusion.schedule import NotFusibleError, Root
-from chainrule.compiler.fusion.writer import LETTERS, Writer
+from chainrule.compiler.fusion.writer import LETTERS, Writer, padded
+from chainrule.graph.graph import Variable
 
 SMALL = 512  # multiplications: a product of so few is quicker in loops than by a call of BLAS
 AHEAD = 4  # rows
@@ -61,7 +62,7 @@ class RowWriter(Writer):
             raise NotFusibleError("a dropout mask that is no matrix")
         key = self.expressions.element(e.inputs[0], [], np.dtype(np.int64))
         width, use, p = root.output.shape[1], e.attributes["use"], e.attributes["p"]
-        self.write(f"fill_mask({name}[i], (tile + i) * {width}, {key}, {use}, {p!r})")
+        self.write(f"fill_mask({name}[i, :{width}], (tile + i) * {width}, {key}, {use}, {p!r})")
 
     def _row_product(self, root: Root) -> None:
         a, b = root.equation.inputs
@@ -69,6 +70,7 @@ class RowWriter(Writer):
         k, width = a.shape[1], root.output.shape[1]
         out = self._rows_of(root.output)
         if (nonzeros := self._nonzeros(left)) is not None:
+            width = self._sparse_width(right, root.output)
             with self.block("for i in range(lo, hi):"):
                 self._prefetch(nonzeros)
                 self.write("row = order[begin + tile + i]")
@@ -89,6 +91,13 @@ class RowWriter(Writer):
                 self.write(f"{out}[i, j] = 0")
             with self.loops([k, width], ["k", "j"]):
                 self.write(f"{out}[i, j] += {self._rows_of(left)}[i, k] * {self.names[right]}[k, j]")
+
+    def _sparse_width(self, matrix: Variable, rows: Variable) -> int:
+        """How many elements of each row take part: with those that only fill it up, if all of the arrays have them."""
+        graph = self.schedule.graph
+        given = matrix in graph.inputs and not self.feeds[graph.inputs.index(matrix)].padded
+        width = matrix.shape[1] if given or rows in self.outputs else padded(matrix)[1]
+        return int(width)
 
     def _prefetch(self, x: str) -> None:
         """Ask for a row of the data some rows before its turn: the rows are drawn, so no processor could guess it."""

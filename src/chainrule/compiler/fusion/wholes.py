@@ -170,6 +170,8 @@ class WholeWriter(RowWriter):
                 self.write(f"{target}[i, j] = 0")
         begin, end = ("thread", "thread + 1") if first == "first" else ("0", "threads")
         self.write(f"factor = {alpha}")
+        matrix = root.target if root.target is not None else root.output
+        width = self._sparse_width(matrix, b)
         with self.loops(["n"], ["i"]):
             self.write("row = order[begin + tile + i]")
             self.write(
