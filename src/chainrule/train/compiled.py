@@ -1,17 +1,19 @@
 """Epochs without Python: a training step as a fused program, or as a plan where it cannot be fused."""
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule.compiler import backend as backends
+from chainrule.compiler.fusion.schedule import NotFusibleError
 from chainrule.compiler.plan import Plan
 from chainrule.data import Dataset
 from chainrule.errors import ChainruleError, CompilerError
 from chainrule.graph.graph import Graph
 from chainrule.nn import init
+from chainrule.ops import dims
+from chainrule.ops.dims import Later
 from chainrule.train.step_graph import NotRecordableError, Roles, step_graph
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ class CompiledTraining:
     batch_size : int
     epochs : int
         How many will be trained: what the choice of the backend depends on.
+    wanted : str
+        The backend asked for.
 
     Attributes
     ----------
@@ -38,26 +42,37 @@ class CompiledTraining:
     """
 
     def __init__(self, trainer: "Trainer", train: Dataset, batch_size: int, epochs: int, wanted: str) -> None:
-        self.trainer, self.train, self.batch_size = trainer, train, batch_size
+        self.trainer, self.train, self.batch_size, self.wanted = trainer, train, batch_size, wanted
         self.steps = math.ceil(len(train) / batch_size)
         self.backend = wanted
-        self._fused: Any = None
-        if wanted == "eager":
-            return
+        if wanted != "eager":
+            self._prepare(epochs)
+
+    def _prepare(self, epochs: int) -> None:
+        """Record a step, and make what computes it."""
+        self._recorded = self._depends_on()
         try:
             self.graph, self.roles = self._record()
         except NotRecordableError as error:
             self.backend = "eager"
-            if wanted != "auto":
+            if self.wanted != "auto":
                 backends.notify(f"this training step cannot be compiled, so eager mode takes it: {error}")
             return
-        sizes = dict.fromkeys(self.graph.sizes, batch_size)
+        sizes = dict.fromkeys(self.graph.sizes, self.batch_size)
         seconds = backends.planned_seconds(self.graph, sizes, self.steps * epochs)
-        self.backend = backends.chosen(wanted, seconds)
+        self.backend = backends.chosen(self.wanted, seconds)
         if self.backend == "numba":
-            self._fuse(wanted)
+            self._fuse()
         if self.backend == "numpy":
             self._plan = Plan(self.graph, into=self.roles.replaces)
+
+    def _depends_on(self) -> list[Any]:
+        """What the recording was made from; a callback may change it between epochs."""
+        trainer = self.trainer
+        parts = [*(m for _, m in trainer.model.named_modules()), trainer.loss]
+        tensors = trainer.model.tensors()
+        settings = [trainer.optimizer, trainer.clip_norm, trainer.clip_value, *(p.requires_grad for p in tensors)]
+        return [*parts, *tensors, *settings, *(value for part in parts for value in vars(part).values())]
 
     def _record(self) -> tuple[Graph, Roles]:
         trainer, train = self.trainer, self.train
@@ -66,17 +81,28 @@ class CompiledTraining:
         t = np.resize(t, (2, *t.shape[1:])) if len(t) < 2 else t
         t = t.astype(trainer.model.dtype, copy=False) if t.dtype.kind == "f" else t
         trainer.model.train()
-        return step_graph(trainer.model, trainer.loss, trainer.optimizer, x, t, trainer.clip_norm, trainer.clip_value)
-
-    def _fuse(self, wanted: str) -> None:
-        from chainrule.compiler.fusion.schedule import NotFusibleError
-        from chainrule.train.fused import FusedTraining
-
+        graph, roles = step_graph(
+            trainer.model, trainer.loss, trainer.optimizer, x, t, trainer.clip_norm, trainer.clip_value
+        )
+        _check_sizes(graph, {self.batch_size, len(train) % self.batch_size or self.batch_size})
         try:
+            trainer.optimizer.steps_made(roles.stepped)
+        except ChainruleError as error:
+            raise NotRecordableError(str(error)) from None
+        return graph, roles
+
+    def _fuse(self) -> None:
+        try:
+            from chainrule.train.fused import FusedTraining
+
             self._fused = FusedTraining(self.graph, self.roles, self.train, self.batch_size)
+            return
         except NotFusibleError as error:
-            backends.notify(f"this training step cannot be fused, so the plan computes it: {error}.")
-            self.backend = "numpy"
+            if self.wanted != "auto":
+                backends.notify(f"this training step cannot be fused, so the plan computes it: {error}.")
+        except Exception as error:  # above all an installation of Numba that does not work
+            backends.notify(f"no fused program could be made, so the plan is used: {type(error).__name__}: {error}")
+        self.backend = "numpy"
 
     def epoch(self, order: Array | None, where: str) -> None:
         """Train one epoch, in the order of the rows that is given.
@@ -86,37 +112,50 @@ class CompiledTraining:
         DivergenceError
             If a loss is not finite; the parameters are those before that step.
         """
-        numbers, advance = self._numbers()
-        keys = self._keys()
+        now = self._depends_on()
+        if len(now) != len(self._recorded) or any(a is not b for a, b in zip(now, self._recorded, strict=True)):
+            self._prepare(epochs=1)
+        if self.backend == "eager":
+            for step in range(self.steps):
+                self.trainer.step(*self._batch(order, step), _place(where, step))
+            return
+        self.trainer.optimizer.zero_grad()  # nobody is to take the gradients of an earlier fit for those of this one
+        numbers = self._numbers()
+        before = init.generator().bit_generator.state
+        keys = self._keys(self.steps)
+        made = self._make(order, numbers, keys)
+        if made < self.steps:
+            init.generator().bit_generator.state = before
+            self._keys(made + 1)  # as many as eager mode would have drawn
+            self._explain(order, made, keys, where)
+
+    def _make(self, order: Array | None, numbers: Array, keys: Array) -> int:
+        """Make an epoch's steps, and count them; how many were made before a loss was not finite."""
         if self.backend == "numba":
             try:
-                made = self._fused.epoch(order, numbers, keys)
+                made: int = self._fused.epoch(order, numbers, keys)
+                self.trainer.optimizer.count_steps(self.roles.stepped, made)
+                return made
             except CompilerError:
                 raise
             except Exception as error:  # whatever goes wrong in generated code: nothing of the epoch has been kept
                 backends.notify(
                     f"the fused program failed, so the plan takes its place: {type(error).__name__}: {error}"
                 )
-                self.backend, self.trainer.backend = "numpy", "numpy"
+                self.backend = "numpy"
                 self._plan = Plan(self.graph, into=self.roles.replaces)
-                made = self._planned_epoch(order, numbers, keys)
-        else:
-            made = self._planned_epoch(order, numbers, keys)
-        advance(made)
-        if made < self.steps:
-            self._explain(order, made, keys, where)
+        return self._planned_epoch(order, numbers, keys)
 
-    def _numbers(self) -> tuple[Array, Callable[[int], None]]:
-        """The optimiser's numbers, a row a step, and what counts the steps that were made."""
-        optimizer, stepped = self.trainer.optimizer, self.roles.stepped
-        before = optimizer.steps_made(stepped)
+    def _numbers(self) -> Array:
+        """The optimiser's numbers, a row a step."""
+        optimizer = self.trainer.optimizer
+        before = optimizer.steps_made(self.roles.stepped)
         rows = [list(optimizer.numbers(before + 1 + k).values()) for k in range(self.steps if optimizer.counts else 1)]
         table = np.array(rows, self.trainer.model.dtype).reshape(len(rows), -1)
-        table = np.ascontiguousarray(np.broadcast_to(table, (self.steps, table.shape[1])))
-        return table, lambda made: optimizer.count_steps(stepped, made)
+        return np.ascontiguousarray(np.broadcast_to(table, (self.steps, table.shape[1])))
 
-    def _keys(self) -> Array:
-        drawn = self.steps if self.roles.key is not None else 0
+    def _keys(self, steps: int) -> Array:
+        drawn = steps if self.roles.key is not None else 0
         return np.array([int(init.generator().integers(2**63)) for _ in range(drawn)], np.int64)
 
     def _batch(self, order: Array | None, step: int) -> tuple[Array, Array]:
@@ -128,32 +167,49 @@ class CompiledTraining:
 
     def _planned_epoch(self, order: Array | None, numbers: Array, keys: Array) -> int:
         roles = self.roles
-        changed = [*(roles.tensors[i] for i in roles.replaces.values() if i in roles.tensors)]
-        before = [np.empty_like(p.value) for p in changed]
+        changed = [roles.tensors[i] for i in roles.replaces.values() if i in roles.tensors]
+        values = [np.empty_like(p.value) for p in changed]
         remembered = {i: np.empty_like(a) for i, a in roles.memory.items()}
         for step in range(self.steps):
             x, t = self._batch(order, step)
             named = dict(zip(roles.numbers, numbers[step].tolist(), strict=True))
-            for copy, p in zip(before, changed, strict=True):
+            for copy, p in zip(values, changed, strict=True):
                 np.copyto(copy, p.value)
             for i, a in remembered.items():
                 np.copyto(a, roles.memory[i])
-            with np.errstate(all="ignore"):
-                loss = self._plan(*roles.arguments(named, keys[step] if len(keys) else None, x, t))[0]
-            if not math.isfinite(float(loss)):
-                for copy, p in zip(before, changed, strict=True):
-                    np.copyto(p.writable(), copy)
-                for i, a in remembered.items():
-                    np.copyto(roles.memory[i], a)
+            loss = math.nan
+            try:
+                with np.errstate(all="ignore"):
+                    loss = float(self._plan(*roles.arguments(named, keys[step] if len(keys) else None, x, t))[0])
+            finally:
+                if not math.isfinite(loss):  # or not computed, since labels are none or somebody presses Ctrl-C
+                    for copy, p in zip(values, changed, strict=True):
+                        np.copyto(p.writable(), copy)
+                    for i, a in remembered.items():
+                        np.copyto(roles.memory[i], a)
+            if not math.isfinite(loss):
                 return step
+            self.trainer.optimizer.count_steps(roles.stepped, 1)
         return self.steps
 
     def _explain(self, order: Array | None, step: int, keys: Array, where: str) -> None:
         """Take the step that failed in eager mode, which says what is wrong."""
-        x, t = self._batch(order, step)
-        place = f"{where}, batch {step + 1}"
-        self.trainer.step(x, t, place, keys[step] if len(keys) else None)
+        self.trainer.step(*self._batch(order, step), _place(where, step), keys[step] if len(keys) else None)
         raise ChainruleError(
-            f"{place}: the compiled step gave a loss that is not finite, but eager mode did not; this is an error of "
-            "chainrule's. Trainer(..., backend='eager') trains without compiled code."
+            f"{_place(where, step)}: the compiled step gave a loss that is not finite, but eager mode did not; this is "
+            "an error of chainrule's. Trainer(..., backend='eager') trains without compiled code."
         )
+
+
+def _place(where: str, step: int) -> str:
+    return f"{where}, batch {step + 1}"
+
+
+def _check_sizes(graph: Graph, batches: set[int]) -> None:
+    """Leave to eager mode, which has the words for it, batches too small for a formula, as N / (N - 1)."""
+    for x in (x for e in graph.equations for x in e.inputs if isinstance(x, Later)):
+        for rows in batches:
+            try:
+                dims.evaluate(x, dict.fromkeys(graph.sizes, rows))
+            except ZeroDivisionError:
+                raise NotRecordableError(f"'{x}' has no value for a batch of {rows}.") from None

@@ -28,7 +28,9 @@ def divergence(model: Module, lr: float, value: float, where: str, compute: Call
     for name, p in model.named_parameters():
         if not np.isfinite(p.value).all():
             why = f"the step before was too large; take a smaller learning rate than {lr:g}"
-            if p.grad is not None and not np.isfinite(p.grad).all():
+            if p.grad is None:  # compiled steps keep no gradients
+                why = f"{why}, or look for an op without a derivative, as np.sqrt at 0"
+            elif not np.isfinite(p.grad).all():
                 why = "its gradient was not finite; look for an op without a derivative there, as np.sqrt at 0"
             return DivergenceError(
                 f"The loss is {value} at {where}: the parameter '{name}' is no longer finite, because {why}."
