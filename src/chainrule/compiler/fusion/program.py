@@ -5,6 +5,7 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,8 @@ class Program:
         self.views = {i: self.held[self.names[i]][(..., *map(slice, v.shape))] for i, v in given.items()}
         self.counter = np.zeros(16, np.int64)
         self.lock = threading.Lock()
+        # Its own, since threads that wait for each other may not wait for a place in a pool; and none survives a fork.
+        self.pool = ThreadPoolExecutor(max(1, threads - 1), "chainrule")
         self._function: Any = None
         self._types: Any = None
 
@@ -104,12 +107,16 @@ class Program:
         everything = {**self.buffers, **self.held, **arrays}
         rest = [everything[name] for name in self.arguments]
         head = [self.counter, start, stop, self.batch, total, order, numbers, keys, losses]
-        with self.lock, _one_blas_thread():
+        with self.lock, _one_blas_thread:
             run = self._compiled([0, self.threads, *head, *rest])
             self.counter[:] = 0
-            others = [_pool().submit(self._guarded, run, k, head, rest) for k in range(1, self.threads)]
+            others = []
             try:
+                others += [self.pool.submit(self._guarded, run, k, head, rest) for k in range(1, self.threads)]
                 done: int = self._guarded(run, 0, head, rest)
+            except BaseException:
+                self.counter[1] = 1  # so that nobody waits for a thread that will not come
+                raise
             finally:
                 for other in others:
                     other.result()
@@ -140,9 +147,26 @@ class Program:
         return self._function
 
 
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(64, "chainrule")
+class _OneBlasThread:
+    """While programs run, in whatever threads, BLAS has one; the last one to end gives it back what it had."""
+
+    def __init__(self) -> None:
+        self.lock, self.running, self.limit = threading.Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if not self.running:
+                self.limit.enter_context(_controller().limit(limits=1, user_api="blas"))
+            self.running += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.running -= 1
+            if not self.running:
+                self.limit.close()
+
+
+_one_blas_thread = _OneBlasThread()
 
 
 @cache
@@ -150,10 +174,6 @@ def _controller() -> Any:
     import scipy.linalg.cython_blas  # noqa: F401  the BLAS that Numba calls
 
     return ThreadpoolController()
-
-
-def _one_blas_thread() -> Any:
-    return _controller().limit(limits=1, user_api="blas")
 
 
 def _sized(shape: tuple[Any, ...], rows: int) -> tuple[int, ...]:
