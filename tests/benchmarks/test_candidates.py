@@ -1,5 +1,6 @@
 """All candidates compute the same: after some steps in the same order their parameters are the same numbers."""
 
+import time
 from importlib.util import find_spec
 
 import numpy as np
@@ -135,6 +136,16 @@ def test_a_shuffled_epoch_sees_every_sample_in_an_order_of_its_own():
         by_order.append(run.result()[0])
     difference = np.abs(by_order[0] - by_order[1]).max()
     assert 1e-5 < difference < 1e-1
+
+
+def test_of_a_fit_the_epochs_after_its_first_are_timed():
+    problem = Problem(WORKS["S"], 45, shuffle=False)
+    ours, hand = (roster.candidate(name).prepare(problem) for name in ("chainrule eager", "by hand, plain Python"))
+    begin = time.perf_counter()
+    spent = ours.seconds(3)
+    assert 0 < spent < 0.9 * (time.perf_counter() - begin)  # a quarter is not in it
+    hand.go(4)
+    np.testing.assert_allclose(ours.result()[0], hand.result()[0], rtol=1e-12)
 
 
 def test_who_needs_python_for_each_step_does_a_part_of_a_long_epoch():

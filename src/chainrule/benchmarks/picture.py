@@ -65,5 +65,5 @@ def _panel(axes: Axes, comparison: Comparison, colours: dict[str, str]) -> None:
     axes.set_yticks(range(len(ratios)), [each.name for each in comparison.measured])
     axes.tick_params(left=False)
     axes.invert_yaxis()
-    axes.margins(x=0.02)
+    axes.margins(x=0.12)  # room for what stands beside the longest bar
     axes.set_title(f"{comparison.name}: {comparison.title}", loc="left", fontsize=10, fontweight="bold")

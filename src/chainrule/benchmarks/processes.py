@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-import time
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -93,12 +92,7 @@ def _serve(pipe: Connection, candidate: str, work: str, rows: int | None, shuffl
         pipe.send((True, problem.steps))
         while True:
             order = pipe.recv()
-            if order == "result":
-                pipe.send((True, run.result()))
-                continue
-            begin = time.perf_counter()
-            run.go(order)
-            pipe.send((True, time.perf_counter() - begin))
+            pipe.send((True, run.result() if order == "result" else run.seconds(order)))
     except EOFError:  # the parent is gone
         return
     except Exception as error:
