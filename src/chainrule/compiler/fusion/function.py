@@ -1,8 +1,10 @@
 """A graph as a function in machine code: all outputs in one call, of one sample or of as many as there are."""
 
+import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -20,9 +22,8 @@ from chainrule.ops import dims
 from chainrule.ops.product import Matmul
 
 Array = np.ndarray[Any, Any]
-FIXED = ("thread", "threads", "counter", "order")  # what a function takes before all arrays
 NO_ORDER = np.zeros(0, np.int64)
-QUIET = 2**18  # multiplications: with so few, BLAS starts no threads of its own
+QUIET = 2**18  # multiplications of a product: with so few, BLAS starts no threads of its own
 
 
 class FusedFunction:
@@ -31,18 +32,22 @@ class FusedFunction:
     Parameters
     ----------
     graph : Graph
-        At most axis 0 of its arrays is symbolic.
+        At most axis 0 of its inputs is symbolic.
     feeds : sequence of Feed, optional
         Where each input's values come from; by default each is the argument itself.
 
     Attributes
     ----------
-    given : list of str
-        The names of the arrays that a call needs, as the feeds say.
-    results : list of Variable
-        What is computed, each value once.
     source : str
         The module's text.
+    names : list of str
+        What the inputs of the graph are called in it.
+    given : list of str
+        The arrays that are different in each call.
+    results : list of Variable
+        What is computed, each value once.
+    work : int
+        Multiplications for a row, or in all if there are no rows.
 
     Raises
     ------
@@ -52,47 +57,178 @@ class FusedFunction:
 
     def __init__(self, graph: Graph, feeds: Sequence[Feed] | None = None) -> None:
         graph = decompose(graph)
-        _check(graph)
+        dtype = _checked(graph)
         known = {*graph.inputs, *graph.constants}
         self.results = [v for v in dict.fromkeys(graph.outputs) if v not in known]
-        self.graph = replace(graph, outputs=tuple(self.results), single=False, form=None)
+        if not self.results:
+            raise NotFusibleError("there is nothing to compute")
         if feeds is None:
             feeds = [Feed("rows" if by_rows(v.shape) else "array") for v in graph.inputs]
-        source = _FunctionSource(_scheduled(self.graph), feeds)
-        self.source, self.tiled = source.text(), source.schedule.tiled
-        self.names = [source.names[v] for v in graph.inputs]
-        self.fixed, self.given = source.fixed, source.varying
-        self._shapes, self._constants = source.buffers, source.constants
-        self._places = [_place_of(v, graph, self.results) for v in graph.outputs]
-        self._own: dict[str, Array] = {}
-        self._rows = -1
+        source = _written(replace(graph, outputs=tuple(self.results), single=False, form=None), feeds, dtype)
+        self.graph, self.source, self.names = graph, source.module, [source.names[v] for v in graph.inputs]
+        self.given, self._fixed = source.given, source.fixed
+        self._tile = program.TILE if source.schedule.tiled else None
+        self._shapes, self._own = source.buffers, dict(source.constants)
+        self.work = sum(math.prod(_sized((*e.output.shape, e.inputs[0].shape[-1]), 1)) for e in _products(graph))
+        self._counter = np.zeros(16, np.int64)
         self._run: Any = None
-        self.counter = np.zeros(16, np.int64)
+        self._capacity = -1
         self.lock = threading.Lock()
-        self.work = sum(int(np.prod(_sized((*e.inputs[0].shape, 1), 1))) for e in graph.equations if e.op is Matmul)
 
     def compute(self, arrays: Mapping[str, Any], rows: int, threads: int = 1, order: Array = NO_ORDER) -> list[Array]:
-        """What is computed, in arrays of its own.
+        """The results, in arrays of their own.
 
         Parameters
         ----------
         arrays : dict of str to array
-            One for each of `fixed` and `given` but the results, of the declared dtype; see `plain`.
+            The inputs, by the names that their feeds give them, of the graph's dtypes; see `plain`.
         rows : int
             The size of the batch.
         threads : int
-        order : array of int64
+        order : array of int64 (rows,)
             Which rows of a data set are taken.
         """
         found = [np.empty(_sized(v.shape, rows), v.dtype) for v in self.results]
-        with self.lock, program._one_blas_thread():
-            run = self.prepared(arrays, rows, found, order)
-            rest = [arrays[name] for name in self.given], found
-            self.counter[:] = 0
-            others = [program._pool().submit(self._part, run, k, threads, rows, *rest) for k in range(1, threads)]
-            try:
-                self._part(run, 0, threads, rows, *rest)
-            finally:
-                for other in others:
-                    other.result()
+        alone = threads == 1 and rows * self.work <= QUIET
+        with self.lock, nullcontext() if alone else program._one_blas_thread:
+            head = self._head(arrays, rows, order)
+            rest = [rows, *(arrays[name] for name in self.given), *found]
+            run = self._compiled([0, threads, *head, *rest])
+            self._counter[:] = 0
+            with self._others(threads, run, head, rest):
+                run(0, threads, *head, *rest)
         return found
+
+    def bound(self, arrays: Mapping[str, Any], rows: int) -> Callable[..., Any]:
+        """What computes a few rows by one thread, given their number, the arrays that are `given`, and the results.
+
+        It holds on to `arrays`. For those who have the lock, after a first `compute`.
+        """
+        return partial(self._run, 0, 1, *self._head(arrays, rows, NO_ORDER))
+
+    def _head(self, arrays: Mapping[str, Any], rows: int, order: Array) -> list[Any]:
+        wanted = self._tile or rows
+        if wanted > self._capacity:
+            self._own |= {n: program._aligned(_sized(shape, wanted), kind) for n, (shape, kind) in self._shapes.items()}
+            self._capacity = wanted
+        return [self._counter, order, *(arrays[name] if name in arrays else self._own[name] for name in self._fixed)]
+
+    @contextmanager
+    def _others(self, threads: int, run: Any, head: list[Any], rest: list[Any]) -> Iterator[None]:
+        """The other threads, at work."""
+        if threads == 1:
+            yield
+            return
+        with ThreadPoolExecutor(threads - 1, "chainrule") as pool:
+            parts = [pool.submit(run, k, threads, *head, *rest) for k in range(1, threads)]
+            try:
+                yield
+            except BaseException:
+                self._counter[1] = 1  # so that nobody waits for a thread that will not come
+                raise
+            for part in parts:
+                part.result()
+
+    def _compiled(self, arguments: list[Any]) -> Any:
+        if self._run is None:
+            from numba import typeof
+
+            types = tuple(map(typeof, arguments))
+            text = self.source + "\n# " + " ".join(map(str, types)) + "\n"
+            self._run = load(text, lambda module: module.run.compile(types)).run
+        return self._run
+
+
+def plain(x: Array) -> Array:
+    """The array, or a copy that is contiguous and may be written to: what machine code was made for."""
+    return x if x.flags.carray else np.array(x, order="C")
+
+
+class _FunctionSource(Source):
+    """Writes a module whose function computes one batch: first what stays the same from call to call, then the rest.
+
+    Attributes
+    ----------
+    fixed, given : list of str
+    module : str
+    """
+
+    module = ""
+
+    def text(self) -> str:
+        own = {*self.buffers, *self.constants}
+        results = [self.outputs[v] for v in self.schedule.graph.outputs]
+        arrays = {
+            self.names[v] for v, f in zip(self.schedule.graph.inputs, self.feeds, strict=True) if f.kind == "array"
+        }
+        self.fixed = [name for name in self.arguments if name in own or name in arrays]
+        self.given = [name for name in self.arguments if name not in {*self.fixed, *results}]
+        self.lines, self.depth = [], 1
+        self._step()
+        arguments = ["thread", "threads", "counter", "order", *self.fixed, "total", *self.given, *results]
+        return self._module(f"def run({', '.join(arguments)}):")
+
+    def _begin(self) -> None:
+        self.write("begin = 0")
+        self.write("rows = total")
+
+    def _rows_of_a_tile(self, count: str, tile: str | None) -> None:
+        if not self.schedule.tiled:
+            super()._rows_of_a_tile(count, tile)
+            return
+        # The same places in the buffers for a thread in every tile, also in a shorter one: threads do not wait between
+        # tiles, and would else write where another one still reads.
+        self.write(f"n = {count}")
+        self.write(f"lo = min(n, {self.tile} * thread // threads)")
+        self.write(f"hi = min(n, {self.tile} * (thread + 1) // threads)")
+
+    def _row_product(self, root: Root) -> None:
+        a, b = root.equation.inputs
+        (left, _), (right, turned) = self.schedule.base(a), self.schedule.base(b)
+        if turned or self._nonzeros(left) is not None:
+            super()._row_product(root)
+            return
+        with self.block("if hi - lo == 1:"):
+            out = f"{self._rows_of(root.output)}[lo]"
+            width = root.output.shape[1]
+            self.write(f"row_times_matrix({self._rows_of(left)}[lo], {self.names[right]}, {out}, {width})")
+        with self.block("else:"):
+            super()._row_product(root)
+
+
+def _written(graph: Graph, feeds: Sequence[Feed], dtype: np.dtype[Any]) -> _FunctionSource:
+    """The program in tiles, or with all rows at once if they need what all of them give together."""
+    try:
+        return _source(graph, feeds, dtype, tiled=True)
+    except NotFusibleError:
+        return _source(graph, feeds, dtype, tiled=False)
+
+
+def _source(graph: Graph, feeds: Sequence[Feed], dtype: np.dtype[Any], tiled: bool) -> _FunctionSource:
+    source = _FunctionSource(Schedule(graph, {}, tiled), feeds, dtype, program.TILE, program.TILE, False)
+    source.module = source.text()
+    return source
+
+
+def _checked(graph: Graph) -> np.dtype[Any]:
+    """The dtype of all floats; raises if there are several, or sizes that the program does not know."""
+    variables: list[Variable] = [*graph.inputs, *graph.constants, *(e.output for e in graph.equations)]
+    found = {v.dtype for v in variables if v.dtype.kind == "f"}
+    if len(found) > 1:
+        raise NotFusibleError(f"floats of several dtypes, {' and '.join(sorted(map(str, found)))}")
+    if found - {np.dtype(np.float32), np.dtype(np.float64)}:
+        raise NotFusibleError(f"floats of the dtype {next(iter(found))}")
+    if len(graph.sizes) > 1 or any(axis for _, axis in graph.sizes.values()):
+        raise NotFusibleError("a batch that is not along axis 0")
+    for v in variables:
+        if any(isinstance(n, int) and n == 0 for n in v.shape):
+            raise NotFusibleError(f"'{v.name}' has no elements")
+    return next(iter(found), np.dtype(np.float64))
+
+
+def _products(graph: Graph) -> list[Any]:
+    return [e for e in graph.equations if e.op is Matmul]
+
+
+def _sized(shape: Sequence[Any], rows: int) -> tuple[int, ...]:
+    return tuple(n if isinstance(n, int) else rows for n in shape)

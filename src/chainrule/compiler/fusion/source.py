@@ -20,7 +20,9 @@ class Source(WholeWriter):
         with self.block("for step in range(start, stop):"):
             self._step()
         self.write("return stop")
-        head = f"def run({', '.join([*FIXED, *self.arguments])}):"
+        return self._module(f"def run({', '.join([*FIXED, *self.arguments])}):")
+
+    def _module(self, head: str) -> str:
         body = "\n".join([head, *self.lines])
         return (
             _HEAD.format(real=f"np.{self.dtype}", kernels=_digest()) + self._functions(body) + _DECORATOR + body + "\n"
@@ -56,8 +58,7 @@ class Source(WholeWriter):
 
     def _step(self) -> None:
         graph = self.schedule.graph
-        self.write("begin = step * batch")
-        self.write("rows = min(batch, total - begin)")
+        self._begin()
         for size in graph.sizes:
             self.write(f"{size} = rows")
         for v, feed in zip(graph.inputs, self.feeds, strict=True):
@@ -75,6 +76,11 @@ class Source(WholeWriter):
                 self._row_phase(phase)
                 self._whole_phase(phase + 1)
         self.write("wait(counter, threads)")
+
+    def _begin(self) -> None:
+        """Which rows this step is about."""
+        self.write("begin = step * batch")
+        self.write("rows = min(batch, total - begin)")
 
     def _tiled(self, phases: int) -> None:
         if phases > 1:
