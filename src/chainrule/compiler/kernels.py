@@ -94,7 +94,7 @@ def _splat(builder: Any, vector: Any, value: Any) -> Any:
 
 
 class _Nonzeros:
-    """The listed elements of a row, gone through by a loop in LLVM instructions."""
+    """The listed elements of a row, gone through by a loop in LLVM instructions, up to a limit on the columns."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, args: Any, element: Any) -> None:
         self.builder, self.element = builder, element
@@ -103,31 +103,33 @@ class _Nonzeros:
         self.first, self.last = args[2], args[3]
         self.integers = isinstance(signature.args[1].dtype, types.Integer)
 
-    def each(self, carried: list[Any], body: Callable[[Any, Any, list[Any]], list[Any]]) -> list[Any]:
-        """`carried = body(column, value, carried)` for each element; the last `carried`."""
+    def each(
+        self, carried: list[Any], body: Callable[[Any, Any, list[Any]], list[Any]], limit: Any = None
+    ) -> tuple[Any, list[Any]]:
+        """`carried = body(column, value, carried)` for each element; where the loop ended, and the last `carried`."""
         builder = self.builder
-        entry, loop, done = builder.block, builder.append_basic_block("each"), builder.append_basic_block("done")
-        builder.cbranch(builder.icmp_signed("<", self.first, self.last), loop, done)
-        builder.position_at_end(loop)
+        names = ("here", "each", "done")
+        entry, (here, each, done) = builder.block, map(builder.append_basic_block, names)
+        builder.branch(here)
+        builder.position_at_end(here)
         place, inside = builder.phi(_INT64), [builder.phi(x.type) for x in carried]
-        place.add_incoming(self.first, entry)
+        inner = builder.append_basic_block("column") if limit is not None else each
+        builder.cbranch(builder.icmp_signed("<", place, self.last), inner, done)
+        builder.position_at_end(inner)
         column = builder.zext(builder.load(builder.gep(self.columns, [place])), _INT64)
+        if limit is not None:
+            builder.cbranch(builder.icmp_signed("<", column, limit), each, done)
+            builder.position_at_end(each)
         value = builder.load(builder.gep(self.values, [place]))
         if self.integers:
             value = builder.uitofp(value, self.element)
         new = body(column, value, inside)
-        following = builder.add(place, _INT64(1))
-        place.add_incoming(following, loop)
-        for phi, begin, end in zip(inside, carried, new, strict=True):
+        for phi, begin, end in zip([place, *inside], [self.first, *carried], [None, *new], strict=True):
             phi.add_incoming(begin, entry)
-            phi.add_incoming(end, loop)
-        builder.cbranch(builder.icmp_signed("<", following, self.last), loop, done)
+            phi.add_incoming(builder.add(place, _INT64(1)) if end is None else end, builder.block)
+        builder.branch(here)
         builder.position_at_end(done)
-        results = [builder.phi(x.type) for x in carried]
-        for phi, begin, end in zip(results, carried, new, strict=True):
-            phi.add_incoming(begin, entry)
-            phi.add_incoming(end, loop)
-        return results
+        return place, inside
 
 
 def _place(builder: Any, row: Any, start: int, vector: Any) -> Any:
@@ -171,7 +173,7 @@ def nonzeros_times_matrix(
                     new.append(_multiply_add(builder, _splat(builder, vector, value), x, total))
                 return new
 
-            sums = given.each([ir.Constant(vector, None) for vector in vectors], add)
+            _, sums = given.each([ir.Constant(vector, None) for vector in vectors], add)
             for (start, _), total in zip(pieces, sums, strict=True):
                 builder.store(total, _place(builder, result, start, total.type), align=itemsize)
         return context.get_dummy_value()
@@ -186,6 +188,7 @@ def add_nonzeros_outer_row(
     values: Any,
     first: Any,
     last: Any,
+    limit: Any,
     factor: Any,
     row: Any,
     matrix: Any,
@@ -194,37 +197,35 @@ def add_nonzeros_outer_row(
 ) -> Any:
     """matrix[columns[k], begin : begin + width] += factor · values[k] · row[begin : begin + width], k in first..last-1.
 
-    `width` is a literal. The row stays in registers.
+    It goes only as far as the columns are below `limit`, and returns the k that it has come to. `width` is a literal;
+    that piece of the row stays in registers.
     """
     itemsize = matrix.dtype.bitwidth // 8
-    passes = _passes(width.literal_value, itemsize)
-    signature = types.void(columns, values, first, last, matrix.dtype, row, matrix, types.intp, width)
+    (pieces,) = _passes(width.literal_value, itemsize)
+    signature = types.intp(columns, values, first, last, types.intp, matrix.dtype, row, matrix, types.intp, width)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         element = context.get_value_type(matrix.dtype)
         given = _Nonzeros(context, builder, signature, args, element)
-        source = builder.gep(_data(context, builder, signature.args[5], args[5]), [args[7]])
-        rows = builder.gep(_data(context, builder, signature.args[6], args[6]), [args[7]])
-        size = _row_size(context, builder, signature.args[6], args[6])
-        for pieces in passes:
-            vectors = [ir.VectorType(element, count) for _, count in pieces]
-            scaled = [
-                builder.fmul(_load(builder, source, start, vector, itemsize), _splat(builder, vector, args[4]))
-                for (start, _), vector in zip(pieces, vectors, strict=True)
-            ]
+        source = builder.gep(_data(context, builder, signature.args[6], args[6]), [args[8]])
+        rows = builder.gep(_data(context, builder, signature.args[7], args[7]), [args[8]])
+        size = _row_size(context, builder, signature.args[7], args[7])
+        vectors = [ir.VectorType(element, count) for _, count in pieces]
+        scaled = [
+            builder.fmul(_load(builder, source, start, vector, itemsize), _splat(builder, vector, args[5]))
+            for (start, _), vector in zip(pieces, vectors, strict=True)
+        ]
 
-            def add(
-                column: Any, value: Any, _: list[Any], pieces: Any = pieces, vectors: Any = vectors, d: Any = scaled
-            ) -> list[Any]:
-                target = builder.gep(rows, [builder.mul(column, size)])
-                for (start, _), vector, x in zip(pieces, vectors, d, strict=True):
-                    before = _load(builder, target, start, vector, itemsize)
-                    new = _multiply_add(builder, _splat(builder, vector, value), x, before)
-                    builder.store(new, _place(builder, target, start, vector), align=itemsize)
-                return []
+        def add(column: Any, value: Any, _: list[Any]) -> list[Any]:
+            target = builder.gep(rows, [builder.mul(column, size)])
+            for (start, _), vector, x in zip(pieces, vectors, scaled, strict=True):
+                before = _load(builder, target, start, vector, itemsize)
+                new = _multiply_add(builder, _splat(builder, vector, value), x, before)
+                builder.store(new, _place(builder, target, start, vector), align=itemsize)
+            return []
 
-            given.each([], add)
-        return context.get_dummy_value()
+        place, _ = given.each([], add, args[4])
+        return place
 
     return signature, codegen
 

@@ -48,7 +48,10 @@ class FusedTraining:
         _check_targets(graph, roles, train)
         self.dtype = graph.outputs[0].dtype
         x = graph.inputs[roles.x]
-        self.listed = nonzeros.only_multiplied(graph, x) and nonzeros.mostly_zero(train.inputs)
+        self.scaled = bool(train.scale != 1 or train.shift)
+        self.work = np.result_type(train.inputs.dtype, self.dtype) if self.scaled else self.dtype
+        sparse = nonzeros.only_multiplied(graph, x) and nonzeros.mostly_zero(train.inputs)
+        self.listed = sparse and self.work == self.dtype  # else digits would be lost before the shift
         step = nonzeros.unscaled(graph, x, train.scale, train.shift) if self.listed else graph
         work = backends.operations(graph, dict.fromkeys(graph.sizes, batch_size))
         self.threads = backends.threads(work)
@@ -66,8 +69,8 @@ class FusedTraining:
 
     def _feeds(self) -> list[Feed]:
         feeds = [Feed("array", padded=True)] * len(self.graph.inputs)
-        scaled = bool(self.train.scale != 1 or self.train.shift)
-        feeds[self.roles.x] = Feed("nonzeros") if self.listed else Feed("data", scaled=scaled)
+        gathered = Feed("data", scaled=self.scaled, wide=self.work != self.dtype)
+        feeds[self.roles.x] = Feed("nonzeros") if self.listed else gathered
         feeds[self.roles.t] = Feed("data")
         for k, i in enumerate(self.roles.numbers.values()):
             feeds[i] = Feed("number", k)
@@ -77,6 +80,7 @@ class FusedTraining:
 
     def epoch(self, order: Array | None, numbers: Array, keys: Array) -> int:
         """Make the steps of an epoch; how many were made before a loss was not finite."""
+        _check_targets(self.graph, self.roles, self.train)
         self._take_in()
         steps = len(numbers)
         if not self._compared:
@@ -108,24 +112,24 @@ class FusedTraining:
         if not self.listed or self.train.inputs.nbytes <= LISTED:
             if self.listed and self._lists is None:
                 everything = np.arange(len(self.train))
-                self._lists = nonzeros.listed(self.train.inputs, everything, self.threads, self.dtype)
+                self._lists = nonzeros.listed(self.train.inputs, everything, self.dtype)
             yield 0, steps, self._data(self.train.inputs, self.train.targets, self._lists), rows
             return
         each = max(1, CHUNK // self.batch_size)
         for first in range(0, steps, each):
             last = min(first + each, steps)
             here = rows[first * self.batch_size : last * self.batch_size]
-            lists = nonzeros.listed(self.train.inputs, here, self.threads, self.dtype)
+            lists = nonzeros.listed(self.train.inputs, here, self.dtype)
             yield first, last, self._data(None, self.train.targets[here], lists), np.arange(len(here))
 
     def _data(self, inputs: Any, targets: Array, lists: nonzeros.Nonzeros | None) -> dict[str, Any]:
         x, t = (self.program.names[i] for i in (self.roles.x, self.roles.t))
-        arrays: dict[str, Any] = {f"{t}_source": np.asarray(targets)}
+        arrays: dict[str, Any] = {f"{t}_source": np.require(targets, requirements=["C", "W"])}
         if lists is not None:
-            arrays |= {f"{x}_columns": lists.columns, f"{x}_values": lists.values, f"{x}_cuts": lists.cuts}
+            arrays |= {f"{x}_columns": lists.columns, f"{x}_values": lists.values, f"{x}_ends": lists.ends}
         else:
-            arrays |= {f"{x}_source": np.asarray(inputs)}
-            arrays |= {f"{x}_scale": self.dtype.type(self.train.scale), f"{x}_shift": self.dtype.type(self.train.shift)}
+            arrays |= {f"{x}_source": inputs}
+            arrays |= {f"{x}_scale": self.work.type(self.train.scale), f"{x}_shift": self.work.type(self.train.shift)}
         return arrays
 
     def _take_in(self) -> None:
@@ -155,17 +159,9 @@ class FusedTraining:
         if not math.isfinite(float(expected[0])):
             return  # the run itself ends there, and says why
         losses = np.zeros(1, self.dtype)
-        lists = nonzeros.listed(self.train.inputs, rows, self.threads, self.dtype) if self.listed else None
-        data = self._data(None if self.listed else self.train.inputs[rows], self.train.targets[rows], lists)
+        ((_, _, arrays, here),) = self._chunks(rows, 1)
         self.program.run(
-            data,
-            start=0,
-            stop=1,
-            total=count,
-            order=np.arange(count),
-            numbers=numbers[:1],
-            keys=keys[:1],
-            losses=losses,
+            arrays, start=0, stop=1, total=count, order=here, numbers=numbers[:1], keys=keys[:1], losses=losses
         )
         self._judge(expected, losses[0], arguments)
         self._take_in()
@@ -183,6 +179,8 @@ class FusedTraining:
             name = self.graph.inputs[given].name
             new, ours = expected[out], self.program.views[given]
             change = _distance(new, before[given])
+            if not math.isfinite(change):
+                continue  # no digits to compare: the next loss will not be finite either
             rounding = float(np.finfo(self.dtype).eps) * _distance(new, 0)
             rounding += max(_distance(other[out], new) for other in near)
             error = _distance(ours, new)
@@ -222,16 +220,16 @@ def _check_targets(graph: Graph, roles: Roles, train: Dataset) -> None:
     """Leave to eager mode, which has the words for it, targets that are none; machine code would not see it."""
     t = graph.inputs[roles.t]
     for e in graph.equations:
-        limit = None
-        if e.op is CrossEntropy and e.inputs[1] is t and t.dtype.kind in "iu":
-            limit = e.inputs[0].shape[-1]
-        elif e.op is Onehot and e.inputs[0] is t:
-            limit = e.attributes["classes"]
+        labels = None  # and how many classes they may name
+        if e.op is CrossEntropy and e.inputs[1].dtype.kind in "iu":
+            labels, limit = e.inputs[1], e.inputs[0].shape[-1]
+        elif e.op is Onehot:
+            labels, limit = e.inputs[0], e.attributes["classes"]
         elif e.op is Getitem and ARRAY in e.attributes["index"]:
-            if any(x is not t for x in e.inputs[1:]):
-                raise NotFusibleError("an index is computed from the data")
-            limit = e.inputs[0].shape[0]
-        if limit is not None and len(train) and not (train.targets.min() >= 0 and train.targets.max() < limit):
+            labels, limit = e.inputs[-1], e.inputs[0].shape[e.attributes["index"].index(ARRAY)]
+        if labels is not None and (labels is not t or len(e.inputs) > 2):
+            raise NotFusibleError("an index is computed")
+        if labels is not None and not (train.targets.min() >= 0 and train.targets.max() < limit):
             raise NotFusibleError("labels are out of range")
         if e.op is BinaryCrossEntropy and not (
             e.inputs[1] is t and train.targets.min() >= 0 and train.targets.max() <= 1

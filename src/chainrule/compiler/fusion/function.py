@@ -18,7 +18,6 @@ from chainrule.compiler.fusion.schedule import NotFusibleError, Root, Schedule, 
 from chainrule.compiler.fusion.source import Source
 from chainrule.compiler.fusion.writer import Feed
 from chainrule.graph.graph import Graph, Variable
-from chainrule.ops import dims
 from chainrule.ops.product import Matmul
 
 Array = np.ndarray[Any, Any]

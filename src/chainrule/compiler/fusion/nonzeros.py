@@ -19,20 +19,21 @@ SAMPLE = 1024  # rows that are looked at
 
 @dataclass
 class Nonzeros:
-    """Rows as lists: columns and values, and where each row's list is cut for the threads.
+    """Rows as lists: columns and values, and where each row's list begins and ends.
 
     Attributes
     ----------
     columns : array of uint16 or uint32 (k,)
+        Rising in each row.
     values : array (k,)
         As they are in the data, before any scaling.
-    cuts : array of int64 (threads + 1, rows)
-        Thread t has the elements from `cuts[t, i]` to `cuts[t + 1, i]` of row i: those of its share of the columns.
+    ends : array of int64 (rows + 1,)
+        Row i has the elements from `ends[i]` to `ends[i + 1]`.
     """
 
     columns: Array
     values: Array
-    cuts: Array
+    ends: Array
 
 
 def mostly_zero(inputs: Array) -> bool:
@@ -70,55 +71,72 @@ def unscaled(graph: Graph, x: Variable, scale: float, shift: float) -> Graph:
     return rewrite(graph, rule) if scale != 1 or shift else graph
 
 
-def listed(inputs: Array, rows: Array, threads: int, dtype: np.dtype[Any]) -> Nonzeros:
+def listed(inputs: Array, rows: Array, dtype: np.dtype[Any]) -> Nonzeros:
     """The non-zero elements of some rows."""
     values = inputs.dtype if inputs.dtype == np.uint8 else dtype
     columns = np.dtype(np.uint16 if inputs.shape[1] <= 2**16 else np.uint32)
-    example: tuple[Any, ...] = (inputs[:0], rows[:0], np.zeros((threads + 1, 0), np.int64))
-    lists = (np.zeros(0, columns), np.zeros(0, values))
-
-    def build(module: Any) -> None:
-        module.cut_rows(*example)
-        module.list_rows(*example, *lists)
-
-    module = load(_source(example[0]), build)
-    cuts = np.zeros((threads + 1, len(rows)), np.int64)
-    module.cut_rows(inputs, rows, cuts)
-    ends = np.cumsum(cuts[-1])
-    cuts += np.concatenate([[0], ends[:-1]]) if len(rows) else 0
-    found = Nonzeros(
-        np.empty(ends[-1] if len(rows) else 0, columns), np.empty(ends[-1] if len(rows) else 0, values), cuts
-    )
-    module.list_rows(inputs, rows, cuts, found.columns, found.values)
+    words = _words(inputs)
+    module = load(_source(inputs), lambda module: _compile(module, inputs[:0], words[:0], columns, values))
+    ends = np.zeros(len(rows) + 1, np.int64)
+    module.count_nonzeros(inputs, words, rows, ends)
+    np.cumsum(ends, out=ends)
+    found = Nonzeros(np.empty(ends[-1], columns), np.empty(ends[-1], values), ends)
+    module.list_nonzeros(inputs, words, rows, ends, found.columns, found.values)
     return found
 
 
-def cut_rows(inputs: Any, rows: Any, cuts: Any) -> None:
-    """How many elements of each row are not zero, up to the end of each thread's share of the columns."""
-    width, threads = inputs.shape[1], cuts.shape[0] - 1
+def _words(inputs: Array) -> Array:
+    """The same memory in words of eight bytes, so that eight zeros are seen at once; no columns where that cannot be."""
+    whole = inputs.dtype == np.uint8 and inputs.flags.c_contiguous and inputs.shape[1] % 8 == 0
+    return inputs.view(np.uint64) if whole else np.zeros((len(inputs), 0), np.uint64)
+
+
+def count_nonzeros(inputs: Any, words: Any, rows: Any, ends: Any) -> None:
+    """Write how many elements of row i are not zero to ends[i + 1]."""
+    width = inputs.shape[1]
     for i in range(rows.size):
         row, count = inputs[rows[i]], 0
-        for t in range(threads):
-            for j in range(width * t // threads, width * (t + 1) // threads):
+        if words.shape[1]:
+            for w in range(words.shape[1]):
+                if words[rows[i], w] != 0:
+                    for j in range(8 * w, 8 * w + 8):
+                        count += row[j] != 0
+        else:
+            for j in range(width):
                 count += row[j] != 0
-            cuts[t + 1, i] = count
+        ends[i + 1] = count
 
 
-def list_rows(inputs: Any, rows: Any, cuts: Any, columns: Any, values: Any) -> None:
+def list_nonzeros(inputs: Any, words: Any, rows: Any, ends: Any, columns: Any, values: Any) -> None:
     """Write the columns and values of each row's elements that are not zero."""
-    width, last = inputs.shape[1], cuts.shape[0] - 1
+    width = inputs.shape[1]
     for i in range(rows.size):
-        row, place, end = inputs[rows[i]], cuts[0, i], cuts[last, i]
-        for j in range(width):
-            if row[j] != 0 and place < end:
-                columns[place] = j
-                values[place] = row[j]
-                place += 1
+        row, place, end = inputs[rows[i]], ends[i], ends[i + 1]
+        if words.shape[1]:
+            for w in range(words.shape[1]):
+                if words[rows[i], w] != 0:
+                    for j in range(8 * w, 8 * w + 8):
+                        if row[j] != 0 and place < end:
+                            columns[place] = j
+                            values[place] = row[j]
+                            place += 1
+        else:
+            for j in range(width):
+                if row[j] != 0 and place < end:
+                    columns[place] = j
+                    values[place] = row[j]
+                    place += 1
+
+
+def _compile(module: Any, inputs: Array, words: Array, columns: Any, values: Any) -> None:
+    rows, ends = np.zeros(0, np.int64), np.zeros(1, np.int64)
+    module.count_nonzeros(inputs, words, rows, ends)
+    module.list_nonzeros(inputs, words, rows, ends, np.zeros(0, columns), np.zeros(0, values))
 
 
 def _source(inputs: Array) -> str:
     kind = f"{inputs.dtype} {inputs.flags.c_contiguous} {inputs.flags.writeable}"
-    functions = "\n\n".join(f"@njit(nogil=True)\n{inspect.getsource(f)}" for f in (cut_rows, list_rows))
+    functions = "\n\n".join(f"@njit(nogil=True)\n{inspect.getsource(f)}" for f in (count_nonzeros, list_nonzeros))
     head = (
         f'"""Rows as lists of non-zero elements."""\n# {kind}\n\nfrom typing import Any\n\nfrom numba import njit\n\n\n'
     )

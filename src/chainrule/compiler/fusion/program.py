@@ -72,9 +72,10 @@ class Program:
     ) -> None:
         graph = decompose(graph)
         self.tiled = batch > UNTILED if tiled is None else tiled
-        schedule = Schedule(graph, dict(into), self.tiled)
+        listed = [v for v, feed in zip(graph.inputs, feeds, strict=True) if feed.kind == "nonzeros"]
+        schedule = Schedule(graph, dict(into), self.tiled, listed)
         tile = TILE if self.tiled else batch
-        source = Source(schedule, feeds, dtype, batch, tile, loss)
+        source = Source(schedule, feeds, dtype, batch, tile, loss, threads)
         self.source, self.arguments = source.text(), source.arguments
         self.dtype, self.threads, self.batch = dtype, threads, batch
         self.buffers = {name: _aligned(_sized(shape, tile), kind) for name, (shape, kind) in source.buffers.items()}

@@ -1,5 +1,8 @@
 """The part of a fused program in which every thread computes its own rows of a batch."""
 
+from collections.abc import Iterator
+from contextlib import nullcontext
+
 import numpy as np
 
 from chainrule.compiler.fusion.schedule import NotFusibleError, Root
@@ -37,9 +40,9 @@ class RowWriter(Writer):
                 letters = LETTERS[1 : len(v.shape)]
                 with self.loops(v.shape[1:], letters):
                     value = f"{name}_source[{', '.join(['row', *letters])}]"
-                    value = f"real({value})" if v.dtype == self.dtype else f"np.{v.dtype}({value})"
-                    scaled = f"{value} * {name}_scale + {name}_shift" if feed.scaled else value
-                    self.write(f"{name}[{', '.join(['i', *letters])}] = {scaled}")
+                    dtype = "np.float64" if feed.wide else "real" if v.dtype == self.dtype else f"np.{v.dtype}"
+                    scaled = f" * {name}_scale + {name}_shift" if feed.scaled else ""
+                    self.write(f"{name}[{', '.join(['i', *letters])}] = {dtype}({value}){scaled}")
 
     def _row_loop(self, roots: list[Root]) -> None:
         with self.block("for i in range(lo, hi):"):
@@ -70,14 +73,7 @@ class RowWriter(Writer):
         k, width = a.shape[1], root.output.shape[1]
         out = self._rows_of(root.output)
         if (nonzeros := self._nonzeros(left)) is not None:
-            width = self._sparse_width(right, root.output)
-            with self.block("for i in range(lo, hi):"):
-                self._prefetch(nonzeros)
-                self.write("row = order[begin + tile + i]")
-                self.write(
-                    f"nonzeros_times_matrix({nonzeros}_columns, {nonzeros}_values, {nonzeros}_cuts[0, row], "
-                    f"{nonzeros}_cuts[threads, row], {self.names[right]}, {out}[i], 0, {width})"
-                )
+            self._nonzeros_product(nonzeros, right, root.output)
             return
         if turned or int(k) * int(width) * self.batch > SMALL:
             b_name = self.names[right]
@@ -92,6 +88,19 @@ class RowWriter(Writer):
             with self.loops([k, width], ["k", "j"]):
                 self.write(f"{out}[i, j] += {self._rows_of(left)}[i, k] * {self.names[right]}[k, j]")
 
+    def _nonzeros_product(self, x: str, right: Variable, out: Variable) -> None:
+        """Each thread computes its own columns, of all rows: those of the matrix that it changes, and nobody else reads."""
+        for begin, width in self._column_shares(self._sparse_width(right, out)):
+            with self.block("for i in range(n):" if self.threads > 1 else "for i in range(lo, hi):"):
+                self._prefetch(x)
+                self.write("row = order[begin + tile + i]")
+                self.write(
+                    f"nonzeros_times_matrix({x}_columns, {x}_values, {x}_ends[row], {x}_ends[row + 1], "
+                    f"{self.names[right]}, {self._rows_of(out)}[i], {begin}, {width})"
+                )
+        if self.threads > 1:
+            self.write("wait(counter, threads)")
+
     def _sparse_width(self, matrix: Variable, rows: Variable) -> int:
         """How many elements of each row take part: with those that only fill it up, if all of the arrays have them."""
         graph = self.schedule.graph
@@ -99,9 +108,20 @@ class RowWriter(Writer):
         width = matrix.shape[1] if given or rows in self.outputs else padded(matrix)[1]
         return int(width)
 
+    def _column_shares(self, width: int, most: int = 10**9) -> Iterator[tuple[int, int]]:
+        """Pieces (first, length) of a row, each under a head that says which thread's it is; whole cache lines."""
+        line = 64 // self.dtype.itemsize
+        lines = -(-width // line)
+        for thread in range(self.threads):
+            first, last = (line * (lines * t // self.threads) for t in (thread, thread + 1))
+            pieces = [(k, min(most, min(last, width) - k)) for k in range(first, min(last, width), most)]
+            if pieces:
+                with self.block(f"if thread == {thread}:") if self.threads > 1 else nullcontext():
+                    yield from pieces
+
     def _prefetch(self, x: str) -> None:
         """Ask for a row of the data some rows before its turn: the rows are drawn, so no processor could guess it."""
         self.write(f"row = order[min(begin + tile + i + {AHEAD}, order.size - 1)]")
-        with self.block(f"for k in range({x}_cuts[0, row], {x}_cuts[threads, row], 32):"):
+        with self.block(f"for k in range({x}_ends[row], {x}_ends[row + 1], 32):"):
             self.write(f"prefetch({x}_columns, k)")
             self.write(f"prefetch({x}_values, k)")

@@ -12,6 +12,9 @@ from chainrule.graph.graph import Variable
 from chainrule.ops import dims
 from chainrule.ops.arithmetic import Divide, Negative
 
+REGISTERS = 512  # bytes of a row that are kept in registers
+CACHED = 24 * 1024  # bytes of a matrix that are worked on until nothing more comes to them: of a first cache of 32 KiB
+
 
 class WholeWriter(RowWriter):
     """Writes what is computed of whole arrays: each thread has its share of their first axis."""
@@ -148,11 +151,11 @@ class WholeWriter(RowWriter):
             alpha, beta = self._coefficient(root), "real(1)"
         elif self.schedule.tiled and rows:
             beta = "real(tile > 0)"
+        if (nonzeros := self._nonzeros(a)) is not None:
+            self._nonzeros_gradient(root, nonzeros, b, target, alpha)
+            return
         with self._share((height, width)) as share:
             first, last = ("first", "last") if share.startswith("first") else ("0", str(height))
-            if (nonzeros := self._nonzeros(a)) is not None:
-                self._sparse_product(root, nonzeros, b, target, alpha, (first, last), width)
-                return
             left = f"{self.names[a]}[:, {first}:{last}]" if turned_a else f"{self.names[a]}[{first}:{last}]"
             inner = "n" if rows else str(k)
             self.write(
@@ -160,24 +163,29 @@ class WholeWriter(RowWriter):
                 f"{beta}, {target}[{first}:{last}])"
             )
 
-    def _sparse_product(
-        self, root: Root, x: str, b: Variable, target: str, alpha: str, share: tuple[str, str], width: int
-    ) -> None:
-        first, last = share
-        if root.kind != "update":
-            once = self.block("if tile == 0:") if self.schedule.tiled else nullcontext()
-            with once, self.loops([f"{first}, {last}", width], ["i", "j"]):
-                self.write(f"{target}[i, j] = 0")
-        begin, end = ("thread", "thread + 1") if first == "first" else ("0", "threads")
-        self.write(f"factor = {alpha}")
+    def _nonzeros_gradient(self, root: Root, x: str, d: Variable, target: str, alpha: str) -> None:
+        """The sum over rows of the products of the listed elements and d, for some columns of the listed ones at a time.
+
+        The rows of the matrix that belong to these columns stay in the first cache until all rows of the batch have
+        been gone through; `x_at` says how far each list has been.
+        """
         matrix = root.target if root.target is not None else root.output
-        width = self._sparse_width(matrix, b)
-        with self.loops(["n"], ["i"]):
-            self.write("row = order[begin + tile + i]")
-            self.write(
-                f"add_nonzeros_outer_row({x}_columns, {x}_values, {x}_cuts[{begin}, row], {x}_cuts[{end}, row], "
-                f"factor, {self.names[b]}[i], {target}, 0, {width})"
-            )
+        height, itemsize = int(matrix.shape[0]), self.dtype.itemsize
+        self.write(f"factor = {alpha}")
+        for begin, width in self._column_shares(self._sparse_width(matrix, d), REGISTERS // itemsize):
+            if root.kind != "update":
+                once = self.block("if tile == 0:") if self.schedule.tiled else nullcontext()
+                with once, self.loops([height, f"{begin}, {begin + width}"], ["i", "j"]):
+                    self.write(f"{target}[i, j] = 0")
+            with self.loops(["n"], ["i"]):
+                self.write(f"{x}_at[thread, i] = {x}_ends[order[begin + tile + i]]")
+            each = height if self.batch == 1 else min(height, CACHED // (width * itemsize))
+            with self.block(f"for limit in range({each}, {height + each}, {each}):"), self.loops(["n"], ["i"]):
+                self.write("row = order[begin + tile + i]")
+                self.write(
+                    f"{x}_at[thread, i] = add_nonzeros_outer_row({x}_columns, {x}_values, {x}_at[thread, i], "
+                    f"{x}_ends[row + 1], limit, factor, {self.names[d]}[i], {target}, {begin}, {width})"
+                )
 
     def _coefficient(self, root: Root) -> str:
         text = "real(1)"

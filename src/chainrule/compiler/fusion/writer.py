@@ -37,6 +37,8 @@ class Feed:
     place : int
     scaled : bool
         Whether gathered rows are scaled and shifted.
+    wide : bool
+        Whether that takes float64, since the rows have more digits than the program's floats.
     padded : bool
         Whether the array's rows begin at cache lines: see `padded`.
     """
@@ -44,6 +46,7 @@ class Feed:
     kind: str
     place: int = 0
     scaled: bool = False
+    wide: bool = False
     padded: bool = False
 
 
@@ -58,7 +61,7 @@ class Writer:
     dtype : dtype
         That of the floats.
     batch : int
-        How many rows a step has at most; `tile`, how many of them are worked at a time.
+        How many rows a step has at most; `tile`, how many of them are worked at a time, `threads`, by how many.
     loss : bool
         Whether output 0 is a loss: it is kept for each step, and a step whose loss is not finite changes nothing and
         ends the run.
@@ -74,10 +77,17 @@ class Writer:
     """
 
     def __init__(
-        self, schedule: Schedule, feeds: Sequence[Feed], dtype: np.dtype[Any], batch: int, tile: int, loss: bool
+        self,
+        schedule: Schedule,
+        feeds: Sequence[Feed],
+        dtype: np.dtype[Any],
+        batch: int,
+        tile: int,
+        loss: bool,
+        threads: int,
     ) -> None:
         self.schedule, self.feeds, self.dtype = schedule, feeds, dtype
-        self.batch, self.tile, self.loss = batch, tile, loss
+        self.batch, self.tile, self.loss, self.threads = batch, tile, loss, threads
         self.expressions = Expressions(schedule, dtype)
         self.lines: list[str] = []
         self.depth = 1
@@ -104,7 +114,8 @@ class Writer:
                 self.arguments.append(name)
                 places[v] = self._reader(name, v.shape, "tile + ")
             elif feed.kind == "nonzeros":
-                self.arguments += [f"{name}_columns", f"{name}_values", f"{name}_cuts"]
+                self.arguments += [f"{name}_columns", f"{name}_values", f"{name}_ends", f"{name}_at"]
+                self.buffers[f"{name}_at"] = (self.threads, None), np.dtype(np.int64)
             else:
                 self.arguments += [f"{name}_source", *([f"{name}_scale", f"{name}_shift"] if feed.scaled else [])]
                 self._buffer(v)
