@@ -12,7 +12,7 @@ from chainrule.benchmarks.works import MOST_STEPS
 _HEAD = """\
 # How fast it is
 
-Written by `chainrule bench --page` (`make bench`); do not edit. {rounds} rounds: in each, every candidate does a pass
+Written by `chainrule bench --page` (`make bench`); do not edit. Rounds: {rounds}; in each, every candidate does a pass
 in a process of its own that waits in between, with the threads that it takes by itself; the numbers are medians, with
 the range of the rounds beside them. All do the same arithmetic from the same start on the same data (a test compares
 their parameters): plain SGD on softmax cross-entropy, data in memory, reshuffled each epoch, nothing evaluated inside,
