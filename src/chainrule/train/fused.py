@@ -112,21 +112,21 @@ class FusedTraining:
         if not self.listed or self.train.inputs.nbytes <= LISTED:
             if self.listed and self._lists is None:
                 everything = np.arange(len(self.train))
-                self._lists = nonzeros.listed(self.train.inputs, everything, self.dtype)
+                self._lists = nonzeros.listed(self.train.inputs, everything, self.dtype, self.program.parts)
             yield 0, steps, self._data(self.train.inputs, self.train.targets, self._lists), rows
             return
         each = max(1, CHUNK // self.batch_size)
         for first in range(0, steps, each):
             last = min(first + each, steps)
             here = rows[first * self.batch_size : last * self.batch_size]
-            lists = nonzeros.listed(self.train.inputs, here, self.dtype)
+            lists = nonzeros.listed(self.train.inputs, here, self.dtype, self.program.parts)
             yield first, last, self._data(None, self.train.targets[here], lists), np.arange(len(here))
 
     def _data(self, inputs: Any, targets: Array, lists: nonzeros.Nonzeros | None) -> dict[str, Any]:
         x, t = (self.program.names[i] for i in (self.roles.x, self.roles.t))
         arrays: dict[str, Any] = {f"{t}_source": np.require(targets, requirements=["C", "W"])}
         if lists is not None:
-            arrays |= {f"{x}_columns": lists.columns, f"{x}_values": lists.values, f"{x}_ends": lists.ends}
+            arrays |= {f"{x}_columns": lists.columns, f"{x}_values": lists.values, f"{x}_cuts": lists.cuts}
         else:
             arrays |= {f"{x}_source": inputs}
             arrays |= {f"{x}_scale": self.work.type(self.train.scale), f"{x}_shift": self.work.type(self.train.shift)}

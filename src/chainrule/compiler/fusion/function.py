@@ -45,6 +45,8 @@ class FusedFunction:
         The arrays that are different in each call.
     results : list of Variable
         What is computed, each value once.
+    tiled : bool
+        Whether no row depends on another one.
     work : int
         Multiplications for a row, or in all if there are no rows.
 
@@ -66,11 +68,11 @@ class FusedFunction:
         source = _written(replace(graph, outputs=tuple(self.results), single=False, form=None), feeds, dtype)
         self.graph, self.source, self.names = graph, source.module, [source.names[v] for v in graph.inputs]
         self.given, self._fixed = source.given, source.fixed
-        self._tile = program.TILE if source.schedule.tiled else None
+        self.tiled = source.schedule.tiled
         self._shapes, self._own = source.buffers, dict(source.constants)
         self.work = sum(math.prod(_sized((*e.output.shape, e.inputs[0].shape[-1]), 1)) for e in _products(graph))
         self._counter = np.zeros(16, np.int64)
-        self._run: Any = None
+        self._runs: dict[tuple[bool, ...], Any] = {}
         self._capacity = -1
         self.lock = threading.Lock()
 
@@ -98,15 +100,19 @@ class FusedFunction:
                 run(0, threads, *head, *rest)
         return found
 
-    def bound(self, arrays: Mapping[str, Any], rows: int) -> Callable[..., Any]:
+    def bound(self, arrays: Mapping[str, Any]) -> Callable[..., Any] | None:
         """What computes a few rows by one thread, given their number, the arrays that are `given`, and the results.
 
-        It holds on to `arrays`. For those who have the lock, after a first `compute`.
+        For arrays that may be written to, like all of these. It holds on to them. None if this is not possible, or
+        `compute` was not called before. Whoever calls it has the lock.
         """
-        return partial(self._run, 0, 1, *self._head(arrays, rows, NO_ORDER))
+        run = next((run for writeable, run in self._runs.items() if all(writeable)), None)
+        if run is None or not self.tiled or not all(a.flags.carray for a in arrays.values()):
+            return None
+        return partial(run, 0, 1, *self._head(arrays, 1, NO_ORDER))
 
     def _head(self, arrays: Mapping[str, Any], rows: int, order: Array) -> list[Any]:
-        wanted = self._tile or rows
+        wanted = program.TILE if self.tiled else rows
         if wanted > self._capacity:
             self._own |= {n: program._aligned(_sized(shape, wanted), kind) for n, (shape, kind) in self._shapes.items()}
             self._capacity = wanted
@@ -129,18 +135,24 @@ class FusedFunction:
                 part.result()
 
     def _compiled(self, arguments: list[Any]) -> Any:
-        if self._run is None:
+        """The function for these arrays; one that may not be written to is another type to Numba."""
+        key = tuple([x.flags.writeable for x in arguments if isinstance(x, np.ndarray)])
+        if key not in self._runs:
             from numba import typeof
 
             types = tuple(map(typeof, arguments))
             text = self.source + "\n# " + " ".join(map(str, types)) + "\n"
-            self._run = load(text, lambda module: module.run.compile(types)).run
-        return self._run
+            self._runs[key] = load(text, lambda module: module.run.compile(types)).run
+        return self._runs[key]
 
 
 def plain(x: Array) -> Array:
-    """The array, or a copy that is contiguous and may be written to: what machine code was made for."""
-    return x if x.flags.carray else np.array(x, order="C")
+    """The array, or a copy without gaps: what machine code is made for."""
+    return (
+        x
+        if x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative
+        else np.array(x, x.dtype.newbyteorder("="), order="C")
+    )
 
 
 class _FunctionSource(Source):
@@ -204,7 +216,7 @@ def _written(graph: Graph, feeds: Sequence[Feed], dtype: np.dtype[Any]) -> _Func
 
 
 def _source(graph: Graph, feeds: Sequence[Feed], dtype: np.dtype[Any], tiled: bool) -> _FunctionSource:
-    source = _FunctionSource(Schedule(graph, {}, tiled), feeds, dtype, program.TILE, program.TILE, False)
+    source = _FunctionSource(Schedule(graph, {}, tiled), feeds, dtype, program.TILE, program.TILE, False, 1)
     source.module = source.text()
     return source
 

@@ -27,13 +27,14 @@ class Nonzeros:
         Rising in each row.
     values : array (k,)
         As they are in the data, before any scaling.
-    ends : array of int64 (rows + 1,)
-        Row i has the elements from `ends[i]` to `ends[i + 1]`.
+    cuts : array of int64 (rows, parts + 1)
+        Part p of row i, those elements that are in the p-th part of the columns, goes from `cuts[i, p]` to
+        `cuts[i, p + 1]`.
     """
 
     columns: Array
     values: Array
-    ends: Array
+    cuts: Array
 
 
 def mostly_zero(inputs: Array) -> bool:
@@ -71,17 +72,19 @@ def unscaled(graph: Graph, x: Variable, scale: float, shift: float) -> Graph:
     return rewrite(graph, rule) if scale != 1 or shift else graph
 
 
-def listed(inputs: Array, rows: Array, dtype: np.dtype[Any]) -> Nonzeros:
-    """The non-zero elements of some rows."""
+def listed(inputs: Array, rows: Array, dtype: np.dtype[Any], parts: int = 1) -> Nonzeros:
+    """The non-zero elements of some rows, each row cut in parts for so many threads."""
     values = inputs.dtype if inputs.dtype == np.uint8 else dtype
     columns = np.dtype(np.uint16 if inputs.shape[1] <= 2**16 else np.uint32)
     words = _words(inputs)
     module = load(_source(inputs), lambda module: _compile(module, inputs[:0], words[:0], columns, values))
-    ends = np.zeros(len(rows) + 1, np.int64)
-    module.count_nonzeros(inputs, words, rows, ends)
-    np.cumsum(ends, out=ends)
-    found = Nonzeros(np.empty(ends[-1], columns), np.empty(ends[-1], values), ends)
-    module.list_nonzeros(inputs, words, rows, ends, found.columns, found.values)
+    cuts = np.zeros((len(rows), parts + 1), np.int64)
+    module.count_nonzeros(inputs, words, rows, cuts)
+    ends = np.cumsum(cuts[:, parts])
+    total = int(ends[-1]) if len(rows) else 0
+    cuts[1:] += ends[:-1, None]
+    found = Nonzeros(np.empty(total, columns), np.empty(total, values), cuts)
+    module.list_nonzeros(inputs, words, rows, cuts, found.columns, found.values)
     return found
 
 
@@ -91,47 +94,42 @@ def _words(inputs: Array) -> Array:
     return inputs.view(np.uint64) if whole else np.zeros((len(inputs), 0), np.uint64)
 
 
-def count_nonzeros(inputs: Any, words: Any, rows: Any, ends: Any) -> None:
-    """Write how many elements of row i are not zero to ends[i + 1]."""
-    width = inputs.shape[1]
+def count_nonzeros(inputs: Any, words: Any, rows: Any, cuts: Any) -> None:
+    """Write how many elements of row i are not zero up to the end of part p to cuts[i, p + 1]."""
+    width, parts = inputs.shape[1], cuts.shape[1] - 1
     for i in range(rows.size):
-        row, count = inputs[rows[i]], 0
-        if words.shape[1]:
-            for w in range(words.shape[1]):
-                if words[rows[i], w] != 0:
-                    for j in range(8 * w, 8 * w + 8):
-                        count += row[j] != 0
-        else:
-            for j in range(width):
+        row, count, j = inputs[rows[i]], 0, 0
+        for p in range(parts):
+            end = width * (p + 1) // parts
+            while j < end:
+                if words.shape[1] and j % 8 == 0 and j + 8 <= end and words[rows[i], j // 8] == 0:
+                    j += 8
+                    continue
                 count += row[j] != 0
-        ends[i + 1] = count
+                j += 1
+            cuts[i, p + 1] = count
 
 
-def list_nonzeros(inputs: Any, words: Any, rows: Any, ends: Any, columns: Any, values: Any) -> None:
+def list_nonzeros(inputs: Any, words: Any, rows: Any, cuts: Any, columns: Any, values: Any) -> None:
     """Write the columns and values of each row's elements that are not zero."""
-    width = inputs.shape[1]
+    width, last = inputs.shape[1], cuts.shape[1] - 1
     for i in range(rows.size):
-        row, place, end = inputs[rows[i]], ends[i], ends[i + 1]
-        if words.shape[1]:
-            for w in range(words.shape[1]):
-                if words[rows[i], w] != 0:
-                    for j in range(8 * w, 8 * w + 8):
-                        if row[j] != 0 and place < end:
-                            columns[place] = j
-                            values[place] = row[j]
-                            place += 1
-        else:
-            for j in range(width):
-                if row[j] != 0 and place < end:
-                    columns[place] = j
-                    values[place] = row[j]
-                    place += 1
+        row, place, end, j = inputs[rows[i]], cuts[i, 0], cuts[i, last], 0
+        while j < width and place < end:
+            if words.shape[1] and j % 8 == 0 and words[rows[i], j // 8] == 0:
+                j += 8
+                continue
+            if row[j] != 0:
+                columns[place] = j
+                values[place] = row[j]
+                place += 1
+            j += 1
 
 
 def _compile(module: Any, inputs: Array, words: Array, columns: Any, values: Any) -> None:
-    rows, ends = np.zeros(0, np.int64), np.zeros(1, np.int64)
-    module.count_nonzeros(inputs, words, rows, ends)
-    module.list_nonzeros(inputs, words, rows, ends, np.zeros(0, columns), np.zeros(0, values))
+    rows, cuts = np.zeros(0, np.int64), np.zeros((0, 2), np.int64)
+    module.count_nonzeros(inputs, words, rows, cuts)
+    module.list_nonzeros(inputs, words, rows, cuts, np.zeros(0, columns), np.zeros(0, values))
 
 
 def _source(inputs: Array) -> str:

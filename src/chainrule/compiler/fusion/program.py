@@ -72,12 +72,11 @@ class Program:
     ) -> None:
         graph = decompose(graph)
         self.tiled = batch > UNTILED if tiled is None else tiled
-        listed = [v for v, feed in zip(graph.inputs, feeds, strict=True) if feed.kind == "nonzeros"]
-        schedule = Schedule(graph, dict(into), self.tiled, listed)
+        schedule = Schedule(graph, dict(into), self.tiled)
         tile = TILE if self.tiled else batch
         source = Source(schedule, feeds, dtype, batch, tile, loss, threads)
         self.source, self.arguments = source.text(), source.arguments
-        self.dtype, self.threads, self.batch = dtype, threads, batch
+        self.dtype, self.threads, self.batch, self.parts = dtype, threads, batch, source.parts
         self.buffers = {name: _aligned(_sized(shape, tile), kind) for name, (shape, kind) in source.buffers.items()}
         self.buffers |= source.constants
         # The program's own copies of inputs whose rows begin at cache lines, and the parts of them that are the inputs.

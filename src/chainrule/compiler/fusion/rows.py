@@ -1,7 +1,7 @@
 """The part of a fused program in which every thread computes its own rows of a batch."""
 
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,8 +18,9 @@ class RowWriter(Writer):
 
     def _row_phase(self, phase: int) -> None:
         if phase == 0:
+            self._inner_products()
             self._gather()
-        roots = self._of(phase)
+        roots = [r for r in self._of(phase) if r.output not in self.partial]
         for part in sorted({r.part for r in roots}):
             here = [r for r in roots if r.part == part]
             if part % 2:
@@ -30,19 +31,52 @@ class RowWriter(Writer):
 
     def _gather(self) -> None:
         graph = self.schedule.graph
-        gathered = [(v, f) for v, f in zip(graph.inputs, self.feeds, strict=True) if f.kind == "data"]
+        gathered = [
+            v for v, f in zip(graph.inputs, self.feeds, strict=True) if f.kind == "data" and v is not self.inner
+        ]
         if not gathered:
             return
         with self.block("for i in range(lo, hi):"):
             self.write("row = order[begin + tile + i]")
-            for v, feed in gathered:
-                name = self.names[v]
-                letters = LETTERS[1 : len(v.shape)]
-                with self.loops(v.shape[1:], letters):
-                    value = f"{name}_source[{', '.join(['row', *letters])}]"
-                    dtype = "np.float64" if feed.wide else "real" if v.dtype == self.dtype else f"np.{v.dtype}"
-                    scaled = f" * {name}_scale + {name}_shift" if feed.scaled else ""
-                    self.write(f"{name}[{', '.join(['i', *letters])}] = {dtype}({value}){scaled}")
+            for v in gathered:
+                self._gather_row(v, v.shape[1:])
+
+    def _gather_row(self, v: Variable, sizes: Sequence[Any]) -> None:
+        """Row i of an input, from that of the data set."""
+        feed, name = self.feeds[self.schedule.graph.inputs.index(v)], self.names[v]
+        letters = LETTERS[1 : len(v.shape)]
+        with self.loops(sizes, letters):
+            value = f"{name}_source[{', '.join(['row', *letters])}]"
+            dtype = "np.float64" if feed.wide else "real" if v.dtype == self.dtype else f"np.{v.dtype}"
+            scaled = f" * {name}_scale + {name}_shift" if feed.scaled else ""
+            self.write(f"{name}[{', '.join(['i', *letters])}] = {dtype}({value}){scaled}")
+
+    def _inner_products(self) -> None:
+        """The products of each thread's own columns of the data, for all rows; everybody waits for them."""
+        x = self.inner
+        if x is None:
+            return
+        roots = [r for r in self._of(0) if r.output in self.partial]
+        k = int(x.shape[1])
+        self.write(f"first, last = {k} * thread // threads, {k} * (thread + 1) // threads")
+        nonzeros = self._nonzeros(x)
+        if nonzeros is None:
+            with self.block("for i in range(n):"):
+                self.write("row = order[begin + tile + i]")
+                self._gather_row(x, ["first, last"])
+        for root in roots:
+            weight, out = self.schedule.base(root.equation.inputs[1])[0], f"{self.names[root.output]}[thread]"
+            if nonzeros is not None:
+                self._nonzeros_product(nonzeros, weight, root.output, out, "n", "thread")
+                continue
+            turned = self.schedule.base(root.equation.inputs[1])[1]
+            if turned:
+                raise NotFusibleError("data times a transposed matrix")
+            self.write(
+                f"gemm(False, False, n, {root.output.shape[1]}, last - first, real(1), {self.names[x]}[:, first:last], "
+                f"{self.names[weight]}[first:last], real(0), {out})"
+            )
+        self.write("wait(counter, threads)")
 
     def _row_loop(self, roots: list[Root]) -> None:
         with self.block("for i in range(lo, hi):"):
@@ -73,7 +107,7 @@ class RowWriter(Writer):
         k, width = a.shape[1], root.output.shape[1]
         out = self._rows_of(root.output)
         if (nonzeros := self._nonzeros(left)) is not None:
-            self._nonzeros_product(nonzeros, right, root.output)
+            self._nonzeros_product(nonzeros, right, root.output, out, "lo, hi", "0")
             return
         if turned or int(k) * int(width) * self.batch > SMALL:
             b_name = self.names[right]
@@ -88,18 +122,15 @@ class RowWriter(Writer):
             with self.loops([k, width], ["k", "j"]):
                 self.write(f"{out}[i, j] += {self._rows_of(left)}[i, k] * {self.names[right]}[k, j]")
 
-    def _nonzeros_product(self, x: str, right: Variable, out: Variable) -> None:
-        """Each thread computes its own columns, of all rows: those of the matrix that it changes, and nobody else reads."""
-        for begin, width in self._column_shares(self._sparse_width(right, out)):
-            with self.block("for i in range(n):" if self.threads > 1 else "for i in range(lo, hi):"):
-                self._prefetch(x)
-                self.write("row = order[begin + tile + i]")
-                self.write(
-                    f"nonzeros_times_matrix({x}_columns, {x}_values, {x}_ends[row], {x}_ends[row + 1], "
-                    f"{self.names[right]}, {self._rows_of(out)}[i], {begin}, {width})"
-                )
-        if self.threads > 1:
-            self.write("wait(counter, threads)")
+    def _nonzeros_product(self, x: str, matrix: Variable, v: Variable, out: str, rows: str, part: str) -> None:
+        width = self._sparse_width(matrix, v)
+        with self.block(f"for i in range({rows}):"):
+            self._prefetch(x, part)
+            self.write("row = order[begin + tile + i]")
+            self.write(
+                f"nonzeros_times_matrix({x}_columns, {x}_values, {x}_cuts[row, {part}], {x}_cuts[row, {part} + 1], "
+                f"{self.names[matrix]}, {out}[i], 0, {width})"
+            )
 
     def _sparse_width(self, matrix: Variable, rows: Variable) -> int:
         """How many elements of each row take part: with those that only fill it up, if all of the arrays have them."""
@@ -108,20 +139,9 @@ class RowWriter(Writer):
         width = matrix.shape[1] if given or rows in self.outputs else padded(matrix)[1]
         return int(width)
 
-    def _column_shares(self, width: int, most: int = 10**9) -> Iterator[tuple[int, int]]:
-        """Pieces (first, length) of a row, each under a head that says which thread's it is; whole cache lines."""
-        line = 64 // self.dtype.itemsize
-        lines = -(-width // line)
-        for thread in range(self.threads):
-            first, last = (line * (lines * t // self.threads) for t in (thread, thread + 1))
-            pieces = [(k, min(most, min(last, width) - k)) for k in range(first, min(last, width), most)]
-            if pieces:
-                with self.block(f"if thread == {thread}:") if self.threads > 1 else nullcontext():
-                    yield from pieces
-
-    def _prefetch(self, x: str) -> None:
+    def _prefetch(self, x: str, part: str) -> None:
         """Ask for a row of the data some rows before its turn: the rows are drawn, so no processor could guess it."""
         self.write(f"row = order[min(begin + tile + i + {AHEAD}, order.size - 1)]")
-        with self.block(f"for k in range({x}_ends[row], {x}_ends[row + 1], 32):"):
+        with self.block(f"for k in range({x}_cuts[row, {part}], {x}_cuts[row, {part} + 1], 32):"):
             self.write(f"prefetch({x}_columns, k)")
             self.write(f"prefetch({x}_values, k)")

@@ -8,7 +8,7 @@ whole arrays with a barrier between them. Inside a loop over rows, *levels* foll
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,13 +76,10 @@ class Schedule:
         Which output is written into which input's array.
     tiled : bool
         Whether a batch is worked in several tiles; then nothing of the whole batch may be needed by its rows.
-    listed : sequence of Variable
-        Inputs of which only the non-zero elements are listed. Products with them are shared among the threads by
-        columns, and not by rows as everything else.
     """
 
-    def __init__(self, graph: Graph, into: dict[int, int], tiled: bool, listed: Sequence[Variable] = ()) -> None:
-        self.graph, self.tiled, self.listed = graph, tiled, listed
+    def __init__(self, graph: Graph, into: dict[int, int], tiled: bool) -> None:
+        self.graph, self.tiled = graph, tiled
         self.made = {e.output: e for e in graph.equations}
         self.uses: dict[Variable, int] = defaultdict(int)
         for e in graph.equations:
@@ -241,8 +238,7 @@ class Schedule:
         if leaf.output.shape == ():
             return 0
         aligned = root.kind == "element" and dims.same_shape(leaf.output.shape, root.output.shape)
-        by_columns = leaf.kind == "product" and self.base(leaf.equation.inputs[0])[0] in self.listed
-        return int(not aligned or by_columns)
+        return int(not aligned)
 
     def _delay_overwriting(self) -> None:
         """What takes an input's array comes after everything that reads the old value elsewhere."""

@@ -75,7 +75,9 @@ class Source(WholeWriter):
             for phase in range(0, phases + 1, 2):
                 self._row_phase(phase)
                 self._whole_phase(phase + 1)
-        self.write("wait(counter, threads)")
+        # Without phase -1, the next step begins with what each thread has for itself, and then waits anyway.
+        if self.inner is None or any(r.output.shape != () for r in self._of(-1)):
+            self.write("wait(counter, threads)")
 
     def _begin(self) -> None:
         """Which rows this step is about."""
@@ -96,8 +98,10 @@ class Source(WholeWriter):
                 self.write("wait(counter, threads)")
             for root in collected:
                 self._collect(root)
-            if collected:
+            if collected and self.inner is None:
                 self.write("wait(counter, threads)")
+        if self.inner is not None:
+            self.write("wait(counter, threads)")
         self._whole_phase(1, leave_out=collected)
 
     def _rows_of_a_tile(self, count: str, tile: str | None) -> None:

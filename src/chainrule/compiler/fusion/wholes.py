@@ -171,21 +171,27 @@ class WholeWriter(RowWriter):
         """
         matrix = root.target if root.target is not None else root.output
         height, itemsize = int(matrix.shape[0]), self.dtype.itemsize
-        self.write(f"factor = {alpha}")
-        for begin, width in self._column_shares(self._sparse_width(matrix, d), REGISTERS // itemsize):
+        whole, most = self._sparse_width(matrix, d), REGISTERS // itemsize
+        part = "thread" if self.inner is not None else "0"
+        alone = self.threads > 1 and self.inner is None
+        with self.block("if thread == 0:") if alone else nullcontext():
+            self.write(f"first, last = {height} * {part} // {self.parts}, {height} * ({part} + 1) // {self.parts}")
+            self.write(f"factor = {alpha}")
             if root.kind != "update":
                 once = self.block("if tile == 0:") if self.schedule.tiled else nullcontext()
-                with once, self.loops([height, f"{begin}, {begin + width}"], ["i", "j"]):
+                with once, self.loops(["first, last", whole], ["i", "j"]):
                     self.write(f"{target}[i, j] = 0")
-            with self.loops(["n"], ["i"]):
-                self.write(f"{x}_at[thread, i] = {x}_ends[order[begin + tile + i]]")
-            each = height if self.batch == 1 else min(height, CACHED // (width * itemsize))
-            with self.block(f"for limit in range({each}, {height + each}, {each}):"), self.loops(["n"], ["i"]):
-                self.write("row = order[begin + tile + i]")
-                self.write(
-                    f"{x}_at[thread, i] = add_nonzeros_outer_row({x}_columns, {x}_values, {x}_at[thread, i], "
-                    f"{x}_ends[row + 1], limit, factor, {self.names[d]}[i], {target}, {begin}, {width})"
-                )
+            for begin in range(0, whole, most):
+                width = min(most, whole - begin)
+                each = height if self.batch == 1 else min(height, CACHED // (width * itemsize))
+                with self.loops(["n"], ["i"]):
+                    self.write(f"{x}_at[thread, i] = {x}_cuts[order[begin + tile + i], {part}]")
+                with self.loops([f"first + {each}, last + {each}, {each}", "n"], ["limit", "i"]):
+                    self.write("row = order[begin + tile + i]")
+                    self.write(
+                        f"{x}_at[thread, i] = add_nonzeros_outer_row({x}_columns, {x}_values, {x}_at[thread, i], "
+                        f"{x}_cuts[row, {part} + 1], limit, factor, {self.names[d]}[i], {target}, {begin}, {width})"
+                    )
 
     def _coefficient(self, root: Root) -> str:
         text = "real(1)"

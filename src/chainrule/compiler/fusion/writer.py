@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.compiler.fusion.expressions import Expressions, Index
+from chainrule.compiler.fusion.nonzeros import only_multiplied
 from chainrule.compiler.fusion.schedule import NotFusibleError, Root, Schedule
 from chainrule.graph.graph import Variable
 from chainrule.ops import dims
@@ -74,6 +75,9 @@ class Writer:
         Those among them that the graph brings along.
     buffers : dict of str to (tuple, dtype)
         The arrays among them that are the program's own: shapes (in which None stands for the rows of a tile).
+    inner : Variable or None
+        The input whose columns are shared among the threads; `partial` are the products that each thread computes
+        from its columns alone, and which are added up where they are read.
     """
 
     def __init__(
@@ -97,6 +101,7 @@ class Writer:
         self.constants: dict[str, np.ndarray[Any, Any]] = {}
         self.owners: dict[tuple[Any, ...], int] = {}
         self.outputs: dict[Variable, str] = {}
+        self.inner, self.partial = self._shared_by_columns()
         self._name_everything()
 
     # ---- names and places ------------------------------------------------------------------------------------------
@@ -114,7 +119,7 @@ class Writer:
                 self.arguments.append(name)
                 places[v] = self._reader(name, v.shape, "tile + ")
             elif feed.kind == "nonzeros":
-                self.arguments += [f"{name}_columns", f"{name}_values", f"{name}_ends", f"{name}_at"]
+                self.arguments += [f"{name}_columns", f"{name}_values", f"{name}_cuts", f"{name}_at"]
                 self.buffers[f"{name}_at"] = (self.threads, None), np.dtype(np.int64)
             else:
                 self.arguments += [f"{name}_source", *([f"{name}_scale", f"{name}_shift"] if feed.scaled else [])]
@@ -132,10 +137,43 @@ class Writer:
                 self.outputs[v] = name
                 self.arguments.append(name)
                 places[v] = self._reader(name, v.shape, "tile + " if root.rows else "")
+            elif v in self.partial:
+                self._partial_buffer(v)
             elif root.stored and v.shape != ():
                 self._buffer(v)
         if any(not (v in self.schedule.roots or v in graph.inputs) for v in graph.outputs):
             raise NotFusibleError("an output that is a constant")
+
+    def _shared_by_columns(self) -> tuple[Variable | None, set[Variable]]:
+        """The input of the data of which each thread takes its own columns, if that can be, and its products.
+
+        Then a thread reads and writes only its own rows of the first weight, the largest, which never has to pass from
+        one core to the other; what passes are the products, which are much smaller.
+        """
+        graph, schedule = self.schedule.graph, self.schedule
+        for x, feed in zip(graph.inputs, self.feeds, strict=True):
+            if self.threads == 1 or feed.kind not in ("data", "nonzeros") or not only_multiplied(graph, x):
+                continue
+            mine = [r for r in schedule.roots.values() if r.rows and r.kind == "product" and x in r.leaves]
+            crossing = [r for r in schedule.roots.values() if schedule.crosses(r) and x in r.leaves]
+            readers = [r for p in mine for r in schedule.roots.values() if p.output in r.leaves]
+            simple = all(r.rows and r.kind in ("element", "reduce") for r in readers)
+            outputs = any(r.output in graph.outputs or r.phase for r in mine)
+            if mine and crossing and simple and not outputs and int(x.shape[1]) >= 64:
+                return x, {r.output for r in mine}
+        return None, set()
+
+    @property
+    def parts(self) -> int:
+        """In how many parts the lists of non-zero elements are cut."""
+        return self.threads if self.inner is not None else 1
+
+    def _partial_buffer(self, v: Variable) -> None:
+        name = self.names[v]
+        self.buffers[name] = (self.threads, None, *padded(v)[1:]), v.dtype
+        self.arguments.append(name)
+        terms = [f"{name}[{t}, " for t in range(self.threads)]
+        self.expressions.places[v] = lambda index: f"({' + '.join(f'{t}{index[0]}, {index[1]}]' for t in terms)})"
 
     def _name(self, v: Variable) -> str:
         name = v.name if v.name.isascii() else f"v{len(self.names)}"
