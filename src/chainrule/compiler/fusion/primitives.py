@@ -16,12 +16,19 @@ from chainrule.ops.control import StopGradient
 from chainrule.ops.indexing import Onehot
 from chainrule.ops.loss import BinaryCrossEntropy, CrossEntropy, LogSoftmax, Softmax
 from chainrule.ops.reduction import Logsumexp, Mean, Sum
-from chainrule.ops.structure import SumTo
+from chainrule.ops.structure import Reshape, SumTo, Transpose
 
 
 def decompose(graph: Graph) -> Graph:
     """The graph in element-wise ops, sums, maxima, products and rearrangements alone, as far as that is possible."""
-    return simplify(rewrite(simplify(graph), _Rules()))
+    return rewrite(simplify(rewrite(simplify(graph), _Rules())), _turn_columns)
+
+
+def _turn_columns(replay: Replay, e: Equation, inputs: list[Any]) -> Any:
+    """Let a column of the batch (N, 1) become a row by a transposition again, which products look through."""
+    if e.op is Reshape and len(e.output.shape) == 2 and dims.same_shape(e.output.shape, inputs[0].shape[::-1]):
+        return replay.tracer.record(Transpose, inputs, {"order": (1, 0)})
+    return None
 
 
 class _Rules:
