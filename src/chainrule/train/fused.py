@@ -45,6 +45,7 @@ class FusedTraining:
 
     def __init__(self, graph: Graph, roles: Roles, train: Dataset, batch_size: int) -> None:
         self.graph, self.roles, self.train, self.batch_size = graph, roles, train, batch_size
+        _check_dtypes(train)
         _check_targets(graph, roles, train)
         self.dtype = graph.outputs[0].dtype
         x = graph.inputs[roles.x]
@@ -214,6 +215,12 @@ class FusedTraining:
 
 def _distance(a: Any, b: Any) -> float:
     return float(np.linalg.norm(np.asarray(a, np.float64) - b))
+
+
+def _check_dtypes(train: Dataset) -> None:
+    for dtype in (train.inputs.dtype, train.targets.dtype):
+        if not dtype.isnative or dtype.kind not in "biuf" or dtype == np.float16:
+            raise NotFusibleError(f"machine code does not read data of {dtype!r}")
 
 
 def _check_targets(graph: Graph, roles: Roles, train: Dataset) -> None:

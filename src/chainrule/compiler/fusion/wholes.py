@@ -11,6 +11,7 @@ from chainrule.compiler.fusion.writer import LETTERS, start_of
 from chainrule.graph.graph import Variable
 from chainrule.ops import dims
 from chainrule.ops.arithmetic import Divide, Negative
+from chainrule.ops.product import Matmul
 
 REGISTERS = 512  # bytes of a row that are kept in registers
 CACHED = 24 * 1024  # bytes of a matrix that are worked on until nothing more comes to them: of a first cache of 32 KiB
@@ -65,13 +66,22 @@ class WholeWriter(RowWriter):
     @contextmanager
     def _share(self, shape: tuple[Any, ...]) -> Iterator[str]:
         """The part of an array of this shape that a thread works on: a range of its first axis, or all or nothing."""
-        if shape and math.prod(shape) >= SPLIT and shape[0] >= 8:
+        if self._is_split(shape):
             self.write(f"first, last = {shape[0]} * thread // threads, {shape[0]} * (thread + 1) // threads")
             yield "first, last"
             return
         owner = self.owners.setdefault(shape, len(self.owners))
         with self.block(f"if thread == {owner} % threads:"):
             yield str(shape[0]) if shape else ""
+
+    def _is_split(self, shape: tuple[Any, ...]) -> bool:
+        """Whether all threads share an array; gradients of listed rows are shared as the lists are cut."""
+        for root in self.schedule.roots.values():
+            e = root.product or root.equation
+            gradient = e.op is Matmul and not root.rows and dims.same_shape(root.output.shape, shape)
+            if gradient and self._nonzeros(self.schedule.base(e.inputs[0])[0]) is not None:
+                return self.inner is not None
+        return bool(shape) and math.prod(shape) >= SPLIT and shape[0] >= 8
 
     def _whole_loop(self, shape: tuple[Any, ...], roots: list[Root]) -> None:
         sizes = roots[0].group
@@ -164,7 +174,7 @@ class WholeWriter(RowWriter):
             )
 
     def _nonzeros_gradient(self, root: Root, x: str, d: Variable, target: str, alpha: str) -> None:
-        """The sum over rows of the products of the listed elements and d, for some columns of the listed ones at a time.
+        """The sum over rows of the products of the listed elements and d, for some columns at a time.
 
         The rows of the matrix that belong to these columns stay in the first cache until all rows of the batch have
         been gone through; `x_at` says how far each list has been.
@@ -173,9 +183,9 @@ class WholeWriter(RowWriter):
         height, itemsize = int(matrix.shape[0]), self.dtype.itemsize
         whole, most = self._sparse_width(matrix, d), REGISTERS // itemsize
         part = "thread" if self.inner is not None else "0"
-        alone = self.threads > 1 and self.inner is None
-        with self.block("if thread == 0:") if alone else nullcontext():
-            self.write(f"first, last = {height} * {part} // {self.parts}, {height} * ({part} + 1) // {self.parts}")
+        with self._share(matrix.shape) as share:
+            if not share.startswith("first"):
+                self.write(f"first, last = 0, {height}")
             self.write(f"factor = {alpha}")
             if root.kind != "update":
                 once = self.block("if tile == 0:") if self.schedule.tiled else nullcontext()
