@@ -276,6 +276,16 @@ def row_times_matrix(context: Any, row: Any, matrix: Any, out: Any, width: Any) 
 
 
 @intrinsic
+def pointer(context: Any, address: Any) -> Any:
+    """A number as the place of an array in memory, for `numba.carray`."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], _BYTES)
+
+    return types.voidptr(types.int64), codegen
+
+
+@intrinsic
 def prefetch(context: Any, array: Any, place: Any) -> Any:
     """Ask for the memory of an element that will be read soon; it may lie beyond the end."""
 

@@ -15,7 +15,7 @@ import numpy as np
 from chainrule.engine import Tensor, no_grad
 from chainrule.errors import ChainruleError, DivergenceError, DtypeError, ShapeError, UnknownNameError
 from chainrule.graph.tracing import NamedFunction
-from chainrule.nn import init
+from chainrule.nn import init, prediction
 from chainrule.nn.arguments import whole
 from chainrule.ops.dims import show
 from chainrule.ops.op import Value
@@ -125,7 +125,7 @@ class Module:
         """The dtype of the parameters; float32 for a Module without any."""
         return next((p.dtype for p in self.parameters()), np.dtype(np.float32))
 
-    def predict(self, x: Any, batch_size: int = 4096) -> np.ndarray[Any, Any]:
+    def predict(self, x: Any, batch_size: int = 4096, backend: str | None = None) -> np.ndarray[Any, Any]:
         """The outputs for `x`, without recording and in evaluation mode.
 
         Parameters
@@ -134,12 +134,20 @@ class Module:
             Floats are cast to the model's dtype. Pixels (uint8) are refused, since only the Dataset knows how they
             were scaled in training.
         batch_size : int
-            How many samples are computed at a time.
+            How many samples are computed at a time. (Machine code takes all of them if none depends on another.)
+        backend : {"auto", "numba", "numpy", "eager"}, optional
+            As machine code, by a plan of NumPy calls, or op by op. "auto" decides by the estimated work of this call
+            alone; None asks the environment's CHAINRULE_BACKEND, and is "auto" without it. What cannot be compiled is
+            computed in the next simpler way, with a notice if it was asked for.
 
         Returns
         -------
         ndarray (n, ...)
         """
+        if backend == "numba" and (quick := prediction.quick.get(id(self))) is not None:
+            y = quick(x, batch_size)
+            if y is not None:
+                return y
         whole("predict: batch_size", batch_size)
         features = x.features if hasattr(x, "features") else None
         if features is None:
@@ -151,6 +159,9 @@ class Module:
                     f"predict was given {x.dtype}: scale the inputs to floats as in training, for example with "
                     "dataset.features(), or pass the Dataset itself."
                 )
+        found = prediction.compiled(self, x, batch_size, backend)
+        if found is not None:
+            return found
         with no_grad(), evaluating(self):
             parts = []
             for start in range(0, max(len(x), 1), batch_size):

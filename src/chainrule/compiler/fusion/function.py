@@ -34,6 +34,8 @@ class FusedFunction:
         At most axis 0 of its inputs is symbolic.
     feeds : sequence of Feed, optional
         Where each input's values come from; by default each is the argument itself.
+    quick : bool
+        Whether to make what `bound` gives.
 
     Attributes
     ----------
@@ -56,7 +58,7 @@ class FusedFunction:
         If loops cannot compute the graph.
     """
 
-    def __init__(self, graph: Graph, feeds: Sequence[Feed] | None = None) -> None:
+    def __init__(self, graph: Graph, feeds: Sequence[Feed] | None = None, quick: bool = False) -> None:
         graph = decompose(graph)
         dtype = _checked(graph)
         known = {*graph.inputs, *graph.constants}
@@ -69,7 +71,9 @@ class FusedFunction:
         self.graph, self.source, self.names = graph, source.module, [source.names[v] for v in graph.inputs]
         self.given, self._fixed = source.given, source.fixed
         self.tiled = source.schedule.tiled
-        self._shapes, self._own = source.buffers, dict(source.constants)
+        self._shapes, self._constants, self._own = source.buffers, source.constants, dict(source.constants)
+        self._result_names = [source.outputs[v] for v in self.results]
+        self.quick, self._quick = quick, None
         self.work = sum(math.prod(_sized((*e.output.shape, e.inputs[0].shape[-1]), 1)) for e in _products(graph))
         self._counter = np.zeros(16, np.int64)
         self._runs: dict[tuple[bool, ...], Any] = {}
@@ -100,16 +104,28 @@ class FusedFunction:
                 run(0, threads, *head, *rest)
         return found
 
-    def bound(self, arrays: Mapping[str, Any]) -> Callable[..., Any] | None:
-        """What computes a few rows by one thread, given their number, the arrays that are `given`, and the results.
+    def bound(self, arrays: Mapping[str, Array], rows: int) -> Callable[..., Any] | None:
+        """What computes so many rows at most, with the present values of the arrays that are not `given`.
 
-        For arrays that may be written to, like all of these. It holds on to them. None if this is not possible, or
-        `compute` was not called before. Whoever calls it has the lock.
+        It is called with the number of rows, the arrays that are, and the results: arrays of the right shapes, without
+        gaps, that may be written to. Others make it raise TypeError, but for their shapes, at which it does not look.
+        None if `quick` was not asked for, or `compute` not called with such arrays before.
+
+        Notes
+        -----
+        All other arrays are its own, and given by their addresses: taking an array apart is what costs most in calling
+        a compiled function. Python's lock is kept, so that no other one is needed.
         """
-        run = next((run for writeable, run in self._runs.items() if all(writeable)), None)
-        if run is None or not self.tiled or not all(a.flags.carray for a in arrays.values()):
+        if self._quick is None:
             return None
-        return partial(run, 0, 1, *self._head(arrays, 1, NO_ORDER))
+        own = {n: program._aligned(_sized(shape, rows), kind) for n, (shape, kind) in self._shapes.items()}
+        for name, array in {**self._constants, **arrays}.items():
+            own[name] = program._aligned(array.shape, array.dtype)
+            np.copyto(own[name], array)
+        fixed = [np.zeros(16, np.int64), NO_ORDER, *(own[name] for name in self._fixed)]
+        call = partial(self._quick, np.array([a.ctypes.data for a in fixed]))
+        call.arrays = fixed  # type: ignore[attr-defined]  # they live as long as it does
+        return call
 
     def _head(self, arrays: Mapping[str, Any], rows: int, order: Array) -> list[Any]:
         wanted = program.TILE if self.tiled else rows
@@ -141,18 +157,45 @@ class FusedFunction:
             from numba import typeof
 
             types = tuple(map(typeof, arguments))
-            text = self.source + "\n# " + " ".join(map(str, types)) + "\n"
-            self._runs[key] = load(text, lambda module: module.run.compile(types)).run
+            quick = self._quick_source(arguments) if self.quick and all(key) else ""
+            of_quick = (typeof(self._counter), *types[4 + len(self._fixed) :])
+
+            def build(module: Any) -> None:
+                module.run.compile(types)
+                if quick:
+                    module.quick.compile(of_quick)
+
+            module = load(f"{self.source}{quick}\n# {' '.join(map(str, types))}\n", build)
+            self._runs[key] = module.run
+            if quick:
+                module.quick.compile(of_quick)  # or load it
+                module.quick.disable_compile()
+                self._quick = module.quick
         return self._runs[key]
+
+    def _quick_source(self, arguments: list[Any]) -> str:
+        """A function that finds most arrays by their addresses, in an array of these."""
+        names = ["total", *self.given, *self._result_names]
+        fixed = ["counter", "order", *self._fixed]
+        lines = [
+            f"    {name} = carray(pointer(addresses[{i}]), {array.shape}, np.{array.dtype})"
+            for i, (name, array) in enumerate(zip(fixed, arguments[2:], strict=False))
+        ]
+        return "\n".join(
+            [
+                "\n\n@njit(error_model='numpy')",
+                f"def quick(addresses, {', '.join(names)}):",
+                *lines,
+                f"    run(0, 1, counter, order, {', '.join([*self._fixed, *names])})\n",
+            ]
+        )
 
 
 def plain(x: Array) -> Array:
     """The array, or a copy without gaps: what machine code is made for."""
-    return (
-        x
-        if x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative
-        else np.array(x, x.dtype.newbyteorder("="), order="C")
-    )
+    if x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative:
+        return x
+    return np.array(x, x.dtype.newbyteorder("="), order="C")
 
 
 class _FunctionSource(Source):
