@@ -16,6 +16,7 @@ import numpy as np
 from chainrule.compiler import backend as backends
 from chainrule.compiler.plan import Plan
 from chainrule.engine.tensor import _state
+from chainrule.errors import ChainruleError
 from chainrule.graph.graph import Graph
 from chainrule.graph.simplification import simplify
 from chainrule.graph.tracing import trace
@@ -50,7 +51,7 @@ def compiled(model: "Module", x: Any, batch_size: int, backend: str | None) -> A
     """
     n = len(x)
     name = backends.requested(backend)
-    find = outputs(model, x, name, n)
+    find = outputs(model, x, name, n, asked=name != "auto")
     if find is None:
         return None
     size = max(n, 1) if find.at_once else batch_size
@@ -58,7 +59,7 @@ def compiled(model: "Module", x: Any, batch_size: int, backend: str | None) -> A
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def outputs(model: "Module", x: Any, backend: str, n: int) -> "Outputs | None":
+def outputs(model: "Module", x: Any, backend: str, n: int, asked: bool) -> "Outputs | None":
     """A function from rows of `x` to the model's outputs in evaluation mode; None if eager mode should compute them.
 
     Parameters
@@ -66,9 +67,11 @@ def outputs(model: "Module", x: Any, backend: str, n: int) -> "Outputs | None":
     model : Module
     x : array of floats (n, ...), or a Dataset
     backend : str
-        What cannot be computed so is computed in the next simpler way, with a notice if it was asked for.
+        What cannot be computed so is computed in the next simpler way.
     n : int
         How many samples there will be in all, for the choice that "auto" stands for.
+    asked : bool
+        Whether somebody asked for the backend, and is told if another one takes its place.
     """
     tail = tuple(x.inputs.shape[1:] if hasattr(x, "features") else x.shape[1:])
     name = backend if backend == "eager" else backends.chosen(backend, _seconds(model, n, tail))
@@ -76,9 +79,9 @@ def outputs(model: "Module", x: Any, backend: str, n: int) -> "Outputs | None":
         return None
     try:
         predictor = _predictor(model)
-        return Outputs(predictor, predictor.recording(tail), x, name, backend)
+        return Outputs(predictor, predictor.recording(tail), x, name, asked)
     except NotRecordableError as error:
-        if backend != "auto":
+        if asked:
             backends.notify(f"this model's outputs cannot be compiled, so eager mode computes them: {error}.")
         return None
 
@@ -179,8 +182,8 @@ class Outputs:
         Whether rows may be asked for in any number, and are best asked for all at once.
     """
 
-    def __init__(self, predictor: Predictor, recorded: Recorded, x: Any, backend: str, wanted: str) -> None:
-        self.predictor, self.recorded, self.x, self.wanted = predictor, recorded, x, wanted
+    def __init__(self, predictor: Predictor, recorded: Recorded, x: Any, backend: str, asked: bool) -> None:
+        self.predictor, self.recorded, self.x, self.asked = predictor, recorded, x, asked
         self.dtype, self.at_once = predictor.dtype, False
         self.function: FusedFunction | None = None
         if backend == "numba":
@@ -191,6 +194,8 @@ class Outputs:
         if self.function is not None:
             try:
                 return self._fused(self.function, rows)
+            except ChainruleError:
+                raise
             except Exception as error:  # whatever goes wrong in machine code
                 self._give_up(f"{type(error).__name__}: {error}".rstrip("."))
         arrays = [t._value for t in self.predictor.structure.tensors]
@@ -215,7 +220,7 @@ class Outputs:
 
     def _give_up(self, reason: str) -> None:
         self.function, self.at_once = None, False
-        if self.wanted == "numba":
+        if self.asked:
             backends.notify(f"this model's outputs cannot be fused, so a plan computes them: {reason}.")
 
     def _features(self, rows: slice) -> Array:

@@ -12,7 +12,7 @@ from chainrule.compiler.backend import requested
 from chainrule.data import Dataset
 from chainrule.engine import Tensor, no_grad
 from chainrule.errors import ChainruleError, DataError, DivergenceError
-from chainrule.nn import init
+from chainrule.nn import init, prediction
 from chainrule.nn.arguments import number, positive, whole
 from chainrule.nn.losses import Loss
 from chainrule.nn.module import Module, RandomKey, evaluating
@@ -335,9 +335,10 @@ class Trainer:
         total = count = 0.0
         sums = dict.fromkeys(metrics, 0.0)
         with no_grad(), evaluating(self.model), np.errstate(all="ignore"):
+            compute = self._outputs(dataset)
             for start in range(0, len(dataset), _ROWS):
-                rows = slice(start, start + _ROWS)
-                outputs = _array(self.model(dataset.features(rows, self.model.dtype)))
+                rows = slice(start, min(start + _ROWS, len(dataset)))
+                outputs = compute(rows)
                 t = _cast(dataset.targets[rows], self.model.dtype)
                 total += float(self.loss.samples(outputs, t, "sum"))
                 count += self.loss.count(outputs, t)
@@ -350,6 +351,11 @@ class Trainer:
             )
         loss = self.loss.over(total, count)
         return Scores(loss=loss, **{name: value / len(dataset) for name, value in sums.items()})
+
+    def _outputs(self, dataset: Dataset) -> Callable[[slice], Any]:
+        """The model's outputs for rows of a data set, in the backend of the fit."""
+        compiled = prediction.outputs(self.model, dataset, self.backend, len(dataset), asked=self.wanted != "auto")
+        return compiled or (lambda rows: _array(self.model(dataset.features(rows, self.model.dtype))))
 
     def _metrics(self, dataset: Dataset) -> dict[str, Metric]:
         """The metrics that are taken on a data set, by name."""

@@ -60,7 +60,7 @@ class Source(WholeWriter):
         graph = self.schedule.graph
         self._begin()
         for size in graph.sizes:
-            self.write(f"{size} = rows")
+            self.write(f"{size} = {'rows' if self.batch > 1 else 1}")
         for v, feed in zip(graph.inputs, self.feeds, strict=True):
             if feed.kind == "number":
                 self.write(f"{self.names[v]} = numbers[step, {feed.place}]")
@@ -77,7 +77,7 @@ class Source(WholeWriter):
                 self._whole_phase(phase + 1)
         # Without phase -1, the next step begins with what each thread has for itself, and then waits anyway.
         if self.inner is None or any(r.output.shape != () for r in self._of(-1)):
-            self.write("wait(counter, threads)")
+            self.wait()
 
     def _begin(self) -> None:
         """Which rows this step is about."""
@@ -95,21 +95,21 @@ class Source(WholeWriter):
             self._rows_of_a_tile(f"min({self.tile}, rows - tile)", None)
             self._row_phase(0)
             if collected:
-                self.write("wait(counter, threads)")
+                self.wait()
             for root in collected:
                 self._collect(root)
             if collected and self.inner is None:
-                self.write("wait(counter, threads)")
+                self.wait()
         if self.inner is not None:
-            self.write("wait(counter, threads)")
+            self.wait()
         self._whole_phase(1, leave_out=collected)
 
     def _rows_of_a_tile(self, count: str, tile: str | None) -> None:
         if tile is not None:
             self.write(f"tile = {tile}")
-        self.write(f"n = {count}")
-        self.write("lo = n * thread // threads")
-        self.write("hi = n * (thread + 1) // threads")
+        self.write(f"n = {count if self.batch > 1 else 1}")
+        shared = "n * thread // threads, n * (thread + 1) // threads"
+        self.write(f"lo, hi = {shared if self.threads > 1 else '0, n'}")
 
 
 def _digest() -> str:
@@ -122,7 +122,7 @@ _HEAD = '''"""A fused program, written by chainrule."""
 import math
 
 import numpy as np
-from numba import njit
+from numba import carray, njit
 
 from chainrule.compiler.kernels import (
     add_nonzeros_outer_row,
@@ -131,6 +131,7 @@ from chainrule.compiler.kernels import (
     gemm,
     give_way,
     nonzeros_times_matrix,
+    pointer,
     prefetch,
     row_times_matrix,
 )
