@@ -104,6 +104,15 @@ class FusedFunction:
                 run(0, threads, *head, *rest)
         return found
 
+    def assembled(self, made: Sequence[Array], inputs: Sequence[Array]) -> list[Array]:
+        """The outputs of the graph, in arrays of their own, from the results and the inputs of a call."""
+        found = dict(zip(self.results, made, strict=True))
+        given = {**dict(zip(self.graph.inputs, inputs, strict=True)), **self.graph.constants}
+        return [
+            found.pop(v) if v in found else np.array(given[v] if v in given else made[self.results.index(v)])
+            for v in self.graph.outputs
+        ]
+
     def bound(self, arrays: Mapping[str, Array], rows: int) -> Callable[..., Any] | None:
         """What computes so many rows at most, with the present values of the arrays that are not `given`.
 

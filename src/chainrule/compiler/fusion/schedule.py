@@ -299,6 +299,8 @@ def _check(e: Equation) -> None:
         raise NotFusibleError(f"{where} is no loop over elements")
     if e.op is Matmul and any(len(x.shape) != 2 for x in e.inputs):
         raise NotFusibleError(f"{where} multiplies more than two matrices")
+    if e.op is DropoutMask and not (by_rows(e.output.shape) and len(e.output.shape) == 2):
+        raise NotFusibleError(f"{where} is no mask for the rows of a batch")
     if e.op is Getitem and ARRAY in e.attributes["index"] and not _picks(e):
         raise NotFusibleError(f"{where} has an index of arrays")
     if e.op is Transpose and by_rows(e.inputs[0].shape) and e.attributes["order"] != (1, 0):
