@@ -7,7 +7,7 @@ from typing import Any
 
 from chainrule.compiler.fusion.rows import RowWriter
 from chainrule.compiler.fusion.schedule import SPLIT, NotFusibleError, Root
-from chainrule.compiler.fusion.writer import LETTERS, start_of
+from chainrule.compiler.fusion.writer import LETTERS, SMALL, start_of
 from chainrule.graph.graph import Variable
 from chainrule.ops import dims
 from chainrule.ops.arithmetic import Divide, Negative
@@ -24,12 +24,12 @@ class WholeWriter(RowWriter):
         roots = [r for r in self._of(phase) if r not in leave_out]
         loss = self.schedule.graph.outputs[0] if self.loss else None
         arrays = phase > 0 or any(r.output.shape != () for r in roots)
-        if arrays and not leave_out and (roots or phase == 1):
-            self.write("wait(counter, threads)") if phase > 0 else None
+        if arrays and not leave_out and phase > 0 and (roots or phase == 1):
+            self.wait()
         for part in sorted({r.part for r in roots}):
             here = [r for r in roots if r.part == part]
             if part and any(r.part == part - 1 and r.output.shape != () for r in roots):
-                self.write("wait(counter, threads)")
+                self.wait()
             for root in here:
                 if root.output.shape == ():
                     self._number(root)
@@ -42,7 +42,7 @@ class WholeWriter(RowWriter):
             for shape in dict.fromkeys(r.output.shape for r in elements):
                 self._whole_loop(shape, [r for r in elements if r.output.shape == shape])
         if arrays and phase < 0:
-            self.write("wait(counter, threads)")
+            self.wait()
 
     def _keep_loss(self, root: Root) -> None:
         name = self.names[root.output]
@@ -61,7 +61,7 @@ class WholeWriter(RowWriter):
             raise NotFusibleError(f"'{root.equation!r}' is no single number's formula")
         self.expressions.locals[root.output] = name
         if root.output in self.outputs:
-            self.write(f"{name}_out[()] = {name}")
+            self.write(f"{self.outputs[root.output]}[()] = {name}")
 
     @contextmanager
     def _share(self, shape: tuple[Any, ...]) -> Iterator[str]:
@@ -70,8 +70,8 @@ class WholeWriter(RowWriter):
             self.write(f"first, last = {shape[0]} * thread // threads, {shape[0]} * (thread + 1) // threads")
             yield "first, last"
             return
-        owner = self.owners.setdefault(shape, len(self.owners))
-        with self.block(f"if thread == {owner} % threads:"):
+        owner = self.owners.setdefault(shape, len(self.owners)) % self.threads
+        with self.block(f"if thread == {owner}:") if self.threads > 1 else nullcontext():
             yield str(shape[0]) if shape else ""
 
     def _is_split(self, shape: tuple[Any, ...]) -> bool:
@@ -164,6 +164,9 @@ class WholeWriter(RowWriter):
         if (nonzeros := self._nonzeros(a)) is not None:
             self._nonzeros_gradient(root, nonzeros, b, target, alpha)
             return
+        if rows and turned_a and height * width * self.batch <= SMALL:
+            self._small_product(root, a, b, target, alpha)
+            return
         with self._share((height, width)) as share:
             first, last = ("first", "last") if share.startswith("first") else ("0", str(height))
             left = f"{self.names[a]}[:, {first}:{last}]" if turned_a else f"{self.names[a]}[{first}:{last}]"
@@ -172,6 +175,18 @@ class WholeWriter(RowWriter):
                 f"gemm({turned_a}, {turned_b}, {last} - {first}, {width}, {inner}, {alpha}, {left}, {self.names[b]}, "
                 f"{beta}, {target}[{first}:{last}])"
             )
+
+    def _small_product(self, root: Root, a: Variable, b: Variable, target: str, alpha: str) -> None:
+        height, width = (int(n) for n in (root.product or root.equation).output.shape)
+        with self._share((height, width)):
+            self.write(f"factor = {alpha}")
+            if root.kind != "update":
+                once = self.block("if tile == 0:") if self.schedule.tiled else nullcontext()
+                with once, self.loops([height, width], ["i", "j"]):
+                    self.write(f"{target}[i, j] = 0")
+            with self.loops(["n", height, width], ["k", "i", "j"]):
+                left, right = f"{self._rows_of(a)}[k, i]", f"{self._rows_of(b)}[k, j]"
+                self.write(f"{target}[i, j] += factor * {left} * {right}")
 
     def _nonzeros_gradient(self, root: Root, x: str, d: Variable, target: str, alpha: str) -> None:
         """The sum over rows of the products of the listed elements and d, for some columns at a time.

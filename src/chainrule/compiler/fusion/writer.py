@@ -15,6 +15,7 @@ from chainrule.ops import dims
 from chainrule.ops.reduction import Max, Sum
 
 _ADDING = {"sum": "{0} + {1}", "max": "maximum({0}, {1})"}
+SMALL = 512  # multiplications: a product of so few is quicker in loops than by a call of BLAS
 LETTERS = ("i", "j", "k", "l", "m")
 FIXED = ("thread", "threads", "counter", "start", "stop", "batch", "total", "order", "numbers", "keys", "loss_of")
 RESERVED = {
@@ -134,9 +135,9 @@ class Writer:
             if root.target is not None:
                 places[v] = places[root.target]
             elif v in graph.outputs and not (self.loss and v is graph.outputs[0]):
-                self.outputs[v] = name
-                self.arguments.append(name)
-                places[v] = self._reader(name, v.shape, "tile + " if root.rows else "")
+                self.outputs[v] = name if v.shape else f"{name}__out"  # a number is computed in a variable of the name
+                self.arguments.append(self.outputs[v])
+                places[v] = self._reader(self.outputs[v], v.shape, "tile + " if root.rows else "")
             elif v in self.partial:
                 self._partial_buffer(v)
             elif root.stored and v.shape != ():
@@ -199,6 +200,11 @@ class Writer:
     def write(self, line: str) -> None:
         """A line at the present depth."""
         self.lines.append("    " * self.depth + line)
+
+    def wait(self) -> None:
+        """Let no thread go on before all have come here."""
+        if self.threads > 1:
+            self.write("wait(counter, threads)")
 
     @contextmanager
     def block(self, head: str) -> Iterator[None]:
