@@ -177,8 +177,9 @@ class FusedFunction:
             module = load(f"{self.source}{quick}\n# {' '.join(map(str, types))}\n", build)
             self._runs[key] = module.run
             if quick:
-                module.quick.compile(of_quick)  # or load it
-                module.quick.disable_compile()
+                if module.quick._can_compile:  # else another function has the same module
+                    module.quick.compile(of_quick)  # or load it
+                    module.quick.disable_compile()
                 self._quick = module.quick
         return self._runs[key]
 
