@@ -45,22 +45,28 @@ class CompiledTraining:
         self.trainer, self.train, self.batch_size, self.wanted = trainer, train, batch_size, wanted
         self.steps = math.ceil(len(train) / batch_size)
         self.backend = wanted
-        if wanted != "eager":
-            self._prepare(epochs)
+        if wanted != "eager" and self._record():
+            seconds = backends.planned_seconds(
+                self.graph, dict.fromkeys(self.graph.sizes, batch_size), self.steps * epochs
+            )
+            self.backend = backends.chosen(wanted, seconds)
+            self._prepare()
 
-    def _prepare(self, epochs: int) -> None:
-        """Record a step, and make what computes it."""
+    def _record(self) -> bool:
+        """Whether a step can be recorded; if not, it is eager mode's."""
+        self.trainer.model.train()
         self._recorded = self._depends_on()
         try:
-            self.graph, self.roles = self._record()
+            self.graph, self.roles = self._recording()
         except NotRecordableError as error:
             self.backend = "eager"
             if self.wanted != "auto":
                 backends.notify(f"this training step cannot be compiled, so eager mode takes it: {error}")
-            return
-        sizes = dict.fromkeys(self.graph.sizes, self.batch_size)
-        seconds = backends.planned_seconds(self.graph, sizes, self.steps * epochs)
-        self.backend = backends.chosen(self.wanted, seconds)
+            return False
+        return True
+
+    def _prepare(self) -> None:
+        """Make what computes the steps."""
         if self.backend == "numba":
             self._fuse()
         if self.backend == "numpy":
@@ -74,13 +80,12 @@ class CompiledTraining:
         settings = [trainer.optimizer, trainer.clip_norm, trainer.clip_value, *(p.requires_grad for p in tensors)]
         return [*parts, *tensors, *settings, *(value for part in parts for value in vars(part).values())]
 
-    def _record(self) -> tuple[Graph, Roles]:
+    def _recording(self) -> tuple[Graph, Roles]:
         trainer, train = self.trainer, self.train
         x = np.zeros((2, *train.inputs.shape[1:]), trainer.model.dtype)
         t = train.targets[:2]
         t = np.resize(t, (2, *t.shape[1:])) if len(t) < 2 else t
         t = t.astype(trainer.model.dtype, copy=False) if t.dtype.kind == "f" else t
-        trainer.model.train()
         graph, roles = step_graph(
             trainer.model, trainer.loss, trainer.optimizer, x, t, trainer.clip_norm, trainer.clip_value
         )
@@ -113,8 +118,9 @@ class CompiledTraining:
             If a loss is not finite; the parameters are those before that step.
         """
         now = self._depends_on()
-        if len(now) != len(self._recorded) or any(a is not b for a, b in zip(now, self._recorded, strict=True)):
-            self._prepare(epochs=1)
+        changed = len(now) != len(self._recorded) or any(a is not b for a, b in zip(now, self._recorded, strict=True))
+        if changed and self._record():
+            self._prepare()
         if self.backend == "eager":
             for step in range(self.steps):
                 self.trainer.step(*self._batch(order, step), _place(where, step))
