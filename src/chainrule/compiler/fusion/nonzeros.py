@@ -89,7 +89,7 @@ def listed(inputs: Array, rows: Array, dtype: np.dtype[Any], parts: int = 1) -> 
 
 
 def _words(inputs: Array) -> Array:
-    """The same memory in words of eight bytes, so that eight zeros are seen at once; no columns where that cannot be."""
+    """The same memory in words of eight bytes, so that eight zeros are seen at once; or nothing, where that cannot be."""
     whole = inputs.dtype == np.uint8 and inputs.flags.c_contiguous and inputs.shape[1] % 8 == 0
     return inputs.view(np.uint64) if whole else np.zeros((len(inputs), 0), np.uint64)
 

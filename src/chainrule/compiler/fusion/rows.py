@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 
 from chainrule.compiler.fusion.schedule import NotFusibleError, Root
-from chainrule.compiler.fusion.writer import LETTERS, Writer, padded
+from chainrule.compiler.fusion.writer import LETTERS, SMALL, Writer, padded
 from chainrule.graph.graph import Variable
 
-SMALL = 512  # multiplications: a product of so few is quicker in loops than by a call of BLAS
 AHEAD = 4  # rows
 
 
@@ -62,6 +61,9 @@ class RowWriter(Writer):
         nonzeros = self._nonzeros(x)
         if nonzeros is None:
             with self.block("for i in range(n):"):
+                self.write(f"row = order[min(begin + tile + i + {AHEAD}, order.size - 1)]")
+                with self.block("for k in range(first, last, 16):"):
+                    self.write(f"prefetch({self.names[x]}_source[row], k)")
                 self.write("row = order[begin + tile + i]")
                 self._gather_row(x, ["first, last"])
         for root in roots:
@@ -76,7 +78,7 @@ class RowWriter(Writer):
                 f"gemm(False, False, n, {root.output.shape[1]}, last - first, real(1), {self.names[x]}[:, first:last], "
                 f"{self.names[weight]}[first:last], real(0), {out})"
             )
-        self.write("wait(counter, threads)")
+        self.wait()
 
     def _row_loop(self, roots: list[Root]) -> None:
         with self.block("for i in range(lo, hi):"):
@@ -109,18 +111,19 @@ class RowWriter(Writer):
         if (nonzeros := self._nonzeros(left)) is not None:
             self._nonzeros_product(nonzeros, right, root.output, out, "lo, hi", "0")
             return
-        if turned or int(k) * int(width) * self.batch > SMALL:
-            b_name = self.names[right]
-            self.write(
-                f"gemm(False, {turned}, hi - lo, {width}, {k}, real(1), {self._rows_of(left)}[lo:hi], {b_name}, "
-                f"real(0), {out}[lo:hi])"
-            )
+        left_name, right_name = self._rows_of(left), self.names[right]
+        if int(k) * int(width) * self.batch <= SMALL:
+            factor = f"{right_name}[j, k]" if turned else f"{right_name}[k, j]"
+            with self.loops(["lo, hi"], ["i"]):
+                with self.loops([width], ["j"]):
+                    self.write(f"{out}[i, j] = 0")
+                with self.loops([k, width], ["k", "j"]):
+                    self.write(f"{out}[i, j] += {left_name}[i, k] * {factor}")
             return
-        with self.loops(["lo, hi"], ["i"]):
-            with self.loops([width], ["j"]):
-                self.write(f"{out}[i, j] = 0")
-            with self.loops([k, width], ["k", "j"]):
-                self.write(f"{out}[i, j] += {self._rows_of(left)}[i, k] * {self.names[right]}[k, j]")
+        self.write(
+            f"gemm(False, {turned}, hi - lo, {width}, {k}, real(1), {left_name}[lo:hi], {right_name}, real(0), "
+            f"{out}[lo:hi])"
+        )
 
     def _nonzeros_product(self, x: str, matrix: Variable, v: Variable, out: str, rows: str, part: str) -> None:
         width = self._sparse_width(matrix, v)

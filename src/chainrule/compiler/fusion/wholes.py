@@ -22,7 +22,6 @@ class WholeWriter(RowWriter):
 
     def _whole_phase(self, phase: int, leave_out: Sequence[Root] = ()) -> None:
         roots = [r for r in self._of(phase) if r not in leave_out]
-        loss = self.schedule.graph.outputs[0] if self.loss else None
         arrays = phase > 0 or any(r.output.shape != () for r in roots)
         if arrays and not leave_out and phase > 0 and (roots or phase == 1):
             self.wait()
@@ -33,8 +32,7 @@ class WholeWriter(RowWriter):
             for root in here:
                 if root.output.shape == ():
                     self._number(root)
-                    if root.output is loss:
-                        self._keep_loss(root)
+                    self._keep_number(root)
             for root in here:
                 if root.output.shape != () and root.kind != "element":
                     self._collect(root)
@@ -44,11 +42,15 @@ class WholeWriter(RowWriter):
         if arrays and phase < 0:
             self.wait()
 
-    def _keep_loss(self, root: Root) -> None:
+    def _keep_number(self, root: Root) -> None:
+        """Put a number that somebody wants to know where it belongs, once it is known."""
         name = self.names[root.output]
-        self.write(f"loss_of[step] = {name}")
-        with self.block(f"if not np.isfinite({name}):"):
-            self.write("return step")
+        if root.output in self.outputs:
+            self.write(f"{self.outputs[root.output]}[()] = {name}")
+        if self.loss and root.output is self.schedule.graph.outputs[0]:
+            self.write(f"loss_of[step] = {name}")
+            with self.block(f"if not np.isfinite({name}):"):
+                self.write("return step")
 
     def _number(self, root: Root) -> None:
         """A single number, which every thread computes for itself."""
@@ -60,8 +62,6 @@ class WholeWriter(RowWriter):
         else:
             raise NotFusibleError(f"'{root.equation!r}' is no single number's formula")
         self.expressions.locals[root.output] = name
-        if root.output in self.outputs:
-            self.write(f"{self.outputs[root.output]}[()] = {name}")
 
     @contextmanager
     def _share(self, shape: tuple[Any, ...]) -> Iterator[str]:
@@ -169,10 +169,11 @@ class WholeWriter(RowWriter):
             return
         with self._share((height, width)) as share:
             first, last = ("first", "last") if share.startswith("first") else ("0", str(height))
-            left = f"{self.names[a]}[:, {first}:{last}]" if turned_a else f"{self.names[a]}[{first}:{last}]"
+            left, right = (self._rows_of(x) if rows else self.names[x] for x in (a, b))
+            left += f"[:, {first}:{last}]" if turned_a else f"[{first}:{last}]"
             inner = "n" if rows else str(k)
             self.write(
-                f"gemm({turned_a}, {turned_b}, {last} - {first}, {width}, {inner}, {alpha}, {left}, {self.names[b]}, "
+                f"gemm({turned_a}, {turned_b}, {last} - {first}, {width}, {inner}, {alpha}, {left}, {right}, "
                 f"{beta}, {target}[{first}:{last}])"
             )
 
