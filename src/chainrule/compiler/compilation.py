@@ -1,14 +1,15 @@
-"""`compile`: a function of arrays, recorded at its first call and from then on executed by a plan."""
+"""`compile`: a function of arrays, recorded at its first call and from then on executed by a plan or machine code."""
 
 import functools
 import inspect
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule.compiler.backend import PLANNED_FROM, chosen, notify, requested
 from chainrule.compiler.plan import Plan
 from chainrule.errors import TraceError
 from chainrule.graph import tree
@@ -25,11 +26,11 @@ class _Recording(NamedTuple):
     """What is kept of a function for arguments of certain shapes and dtypes."""
 
     graph: Graph
-    execute: Callable[..., tuple[np.ndarray[Any, Any], ...]]
+    execute: Callable[..., Sequence[np.ndarray[Any, Any]]]
     form: Any  # that of the result
 
 
-def compile(f: Callable[..., Any], *, batch: Mapping[str, int] | None = None) -> "Compiled":
+def compile(f: Callable[..., Any], *, batch: Mapping[str, int] | None = None, backend: str | None = None) -> "Compiled":
     """A function that computes what `f` does, without finding out anew in each call what that is.
 
     At the first call with arguments of new shapes or dtypes, `f` is recorded (see `trace`); after that, a plan computes
@@ -43,6 +44,10 @@ def compile(f: Callable[..., Any], *, batch: Mapping[str, int] | None = None) ->
         (`value_and_grad(loss)`) as well as a loss. Numbers count as arrays of float64.
     batch : dict of str to int, optional
         Which axis of which argument is the batch, as in `trace`: one recording then serves every size of it.
+    backend : {"auto", "numba", "numpy", "eager"}, optional
+        As machine code, by a plan of NumPy calls, or by calling `f`. "auto" is the plan: compiling takes about a
+        second, and nobody knows how often `f` will be called. None asks the environment's CHAINRULE_BACKEND, and is
+        "auto" without it. What no machine code can be made of is planned, with a notice.
 
     Returns
     -------
@@ -61,9 +66,10 @@ def compile(f: Callable[..., Any], *, batch: Mapping[str, int] | None = None) ->
     -----
     Of simplification only the part is done that changes no result: what is computed twice is computed once. The rest
     agrees with `f` up to rounding alone, and moves divisions past sums, which could overflow where `f` does not. So the
-    results have the bits of `f`, but for the order in which BLAS adds the products of two matrices.
+    results have the bits of `f`, but for the order in which BLAS adds the products of two matrices. Machine code agrees
+    with `f` up to rounding: it is made of the simplified graph, and adds in an order of its own.
     """
-    return Compiled(f, batch)
+    return Compiled(f, batch, requested(backend))
 
 
 class Compiled:
@@ -75,7 +81,7 @@ class Compiled:
         What was recorded for the arguments of the last call.
     """
 
-    def __init__(self, f: Callable[..., Any], batch: Mapping[str, int] | None) -> None:
+    def __init__(self, f: Callable[..., Any], batch: Mapping[str, int] | None, backend: str) -> None:
         if hasattr(f, "as_function"):
             raise TraceError(
                 f"compile was given a {type(f).__name__}, whose parameters it would freeze; write "
@@ -85,7 +91,7 @@ class Compiled:
             raise TraceError(f"compile was given a {type(f).__name__}; expected a function of arrays.")
         functools.update_wrapper(self, f)
         self.graph: Graph | None = None
-        self._f, self._batch = f, batch
+        self._f, self._batch, self._backend = f, batch, backend
         self._recordings: OrderedDict[Hashable, _Recording] = OrderedDict()
         self._axes: dict[Hashable, tuple[int | None, ...]] = {}  # by form: the batch axis of each leaf
         self._lock = threading.Lock()  # a plan has one memory
@@ -95,7 +101,7 @@ class Compiled:
             args = self._positional(args, options)
         leaves: list[Any] = []
         form = _take_apart(args, leaves)
-        if any(isinstance(x, Value) for x in leaves):
+        if self._backend == "eager" or any(isinstance(x, Value) for x in leaves):
             return self._f(*args)
         arrays = [x if type(x) is np.ndarray else _array(x) for x in leaves]
         with self._lock:
@@ -116,7 +122,7 @@ class Compiled:
         self.graph = recording.graph
         if len({a.shape[axis] for a, axis in zip(arrays, self._axes[form], strict=True) if axis is not None}) > 1:
             recording.graph.run(*args)  # says which sizes differ
-        outputs = [y[()] if y.shape == () else y.copy() for y in recording.execute(*arrays)]
+        outputs = [y[()] if y.shape == () else y for y in recording.execute(*arrays)]
         return tree.rebuild(recording.form, outputs)
 
     def _key(self, form: Hashable, arrays: list[np.ndarray[Any, Any]]) -> Hashable:
@@ -140,7 +146,7 @@ class Compiled:
             return result
 
         graph = share(trace(recorded, *args, batch=self._batch))
-        return _Recording(graph, _executor(graph), form)
+        return _Recording(graph, _executor(graph, self._backend), form)
 
     def _positional(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
         bound = inspect.signature(self._f).bind(*args, **options)
@@ -152,9 +158,24 @@ class Compiled:
         return bound.args
 
 
-def _executor(graph: Graph) -> Callable[..., tuple[np.ndarray[Any, Any], ...]]:
-    """What computes a graph: from arrays, one for each input, to arrays that the next call may overwrite."""
-    return Plan(graph)
+def _executor(graph: Graph, backend: str) -> Callable[..., Sequence[np.ndarray[Any, Any]]]:
+    """What computes a graph: from arrays, one for each input, to arrays of their own."""
+    if chosen(backend, PLANNED_FROM) == "numba" and _is_work(graph):
+        from chainrule.compiler.fusion.calls import FusedCall
+        from chainrule.compiler.fusion.schedule import NotFusibleError
+
+        try:
+            return FusedCall(graph)
+        except NotFusibleError as error:
+            notify(f"the function {graph.name} cannot be fused, so a plan computes it: {error}.")
+    plan = Plan(graph)
+    return lambda *arrays: [y.copy() for y in plan(*arrays)]
+
+
+def _is_work(graph: Graph) -> bool:
+    """Whether anything has to be computed."""
+    made = {e.output for e in graph.equations}
+    return any(v in made and all(n != 0 for n in v.shape if isinstance(n, int)) for v in graph.outputs)
 
 
 def _take_apart(x: Any, leaves: list[Any]) -> Hashable:

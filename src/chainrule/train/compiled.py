@@ -45,12 +45,22 @@ class CompiledTraining:
         self.trainer, self.train, self.batch_size, self.wanted = trainer, train, batch_size, wanted
         self.steps = math.ceil(len(train) / batch_size)
         self.backend = wanted
+        self._data = _data(train)
         if wanted != "eager" and self._record():
-            seconds = backends.planned_seconds(
-                self.graph, dict.fromkeys(self.graph.sizes, batch_size), self.steps * epochs
-            )
-            self.backend = backends.chosen(wanted, seconds)
+            self.backend = backends.chosen(wanted, self._seconds(epochs))
             self._prepare()
+
+    def continues(self, train: Dataset, batch_size: int, epochs: int, wanted: str) -> bool:
+        """Whether a further fit can go on with this one's program: with the same model, data and settings."""
+        same = (train, self._data, batch_size, wanted) == (self.train, _data(train), self.batch_size, self.wanted)
+        if not same or self.backend != "numba" or not _identical(self._depends_on(), self._recorded):
+            return False
+        self._fused.look_again()
+        return backends.chosen(wanted, self._seconds(epochs)) == self.backend
+
+    def _seconds(self, epochs: int) -> float:
+        sizes = dict.fromkeys(self.graph.sizes, self.batch_size)
+        return backends.planned_seconds(self.graph, sizes, self.steps * epochs)
 
     def _record(self) -> bool:
         """Whether a step can be recorded; if not, it is eager mode's."""
@@ -117,9 +127,7 @@ class CompiledTraining:
         DivergenceError
             If a loss is not finite; the parameters are those before that step.
         """
-        now = self._depends_on()
-        changed = len(now) != len(self._recorded) or any(a is not b for a, b in zip(now, self._recorded, strict=True))
-        if changed and self._record():
+        if not _identical(self._depends_on(), self._recorded) and self._record():
             self._prepare()
         if self.backend == "eager":
             for step in range(self.steps):
@@ -219,3 +227,12 @@ def _check_sizes(graph: Graph, batches: set[int]) -> None:
                 dims.evaluate(x, dict.fromkeys(graph.sizes, rows))
             except ZeroDivisionError:
                 raise NotRecordableError(f"'{x}' has no value for a batch of {rows}.") from None
+
+
+def _identical(a: list[Any], b: list[Any]) -> bool:
+    return len(a) == len(b) and all(x is y for x, y in zip(a, b, strict=True))
+
+
+def _data(train: Dataset) -> tuple[int, int, float, float]:
+    """What a data set holds; the arrays are known by their places in memory, since the data set keeps them."""
+    return id(train.inputs), id(train.targets), train.scale, train.shift

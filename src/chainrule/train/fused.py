@@ -79,6 +79,10 @@ class FusedTraining:
             feeds[self.roles.key] = Feed("key")
         return feeds
 
+    def look_again(self) -> None:
+        """Forget what was found in the data: they may have been changed since."""
+        self._lists = None
+
     def epoch(self, order: Array | None, numbers: Array, keys: Array) -> int:
         """Make the steps of an epoch; how many were made before a loss was not finite."""
         _check_targets(self.graph, self.roles, self.train)

@@ -105,6 +105,10 @@ class Trainer:
         self.epoch = 0
         self.stop = False
         self._seconds = 0.0
+        self._compiled: CompiledTraining | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_compiled": None}  # machine code and threads, which a copy makes for itself
 
     def __repr__(self) -> str:
         done = f"{self.epoch} epoch{'s' * (self.epoch != 1)} trained"
@@ -255,7 +259,9 @@ class Trainer:
         size = min(batch_size or len(train), len(train))
         # Who listens to batches may look at gradients, which only eager mode leaves behind.
         wanted = "eager" if listening else self.wanted
-        compiled = CompiledTraining(self, train, size, epochs, wanted)
+        compiled = self._compiled
+        if compiled is None or not compiled.continues(train, size, epochs, wanted):
+            compiled = self._compiled = CompiledTraining(self, train, size, epochs, wanted)
         self.backend = compiled.backend
         if compiled.backend == "eager":
             return lambda: self._run_epoch(batches(), listening)
@@ -278,10 +284,7 @@ class Trainer:
 
         `key` determines what is random in it; by default the library's generator draws one.
         """
-        with (
-            RandomKey(key) as drawn,
-            np.errstate(all="ignore"),
-        ):  # what is not finite is explained better than by a warning
+        with RandomKey(key) as drawn, np.errstate(all="ignore"):  # what is not finite is explained below
             loss = self.loss(self.model(x), t)
             if not isinstance(loss, Tensor) or loss.shape != ():
                 raise ChainruleError(f"the loss must be one number, of shape (); {self.loss!r} gave {loss!r}.")
