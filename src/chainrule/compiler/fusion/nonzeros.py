@@ -142,7 +142,5 @@ def _compile(module: Any, inputs: Array, words: Array, columns: Any, values: Any
 def _source(inputs: Array) -> str:
     kind = f"{inputs.dtype} {inputs.flags.c_contiguous} {inputs.flags.writeable}"
     functions = "\n\n".join(f"@njit(nogil=True)\n{inspect.getsource(f)}" for f in (count_nonzeros, list_nonzeros))
-    head = (
-        f'"""Rows as lists of non-zero elements."""\n# {kind}\n\nfrom typing import Any\n\nfrom numba import njit\n\n\n'
-    )
-    return head + functions
+    imports = "from typing import Any\n\nimport numpy as np\nfrom numba import njit"
+    return f'"""Rows as lists of non-zero elements."""\n# {kind}\n\n{imports}\n\n\n{functions}'
