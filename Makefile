@@ -71,12 +71,12 @@ endif
 
 .venv/with-lab: .venv/made
 	@echo "Installing chainrule and what its reports need into .venv (once, about half a minute)."
-	@$(PIP) --no-build-isolation --editable ".[lab]" || { $(NOT_DONE); }
+	@$(PIP) --no-build-isolation --editable ".[lab,fast]" || { $(NOT_DONE); }
 	@touch $@
 
 .venv/with-dev: .venv/made
 	@echo "Installing chainrule, what its reports need and the test tools into .venv (once, about a minute)."
-	@$(PIP) --no-build-isolation --editable ".[lab,dev]" || { $(NOT_DONE); }
+	@$(PIP) --no-build-isolation --editable ".[lab,fast,dev]" || { $(NOT_DONE); }
 	@touch .venv/with-lab $@
 
 .venv/with-peers: .venv/with-dev
