@@ -11,7 +11,7 @@ import numpy as np
 
 from chainrule.compiler.backend import PLANNED_FROM, chosen, notify, requested
 from chainrule.compiler.plan import Plan
-from chainrule.errors import TraceError
+from chainrule.errors import ChainruleError, TraceError
 from chainrule.graph import tree
 from chainrule.graph.graph import Graph
 from chainrule.graph.simplification import share
@@ -165,11 +165,32 @@ def _executor(graph: Graph, backend: str) -> Callable[..., Sequence[np.ndarray[A
         from chainrule.compiler.fusion.schedule import NotFusibleError
 
         try:
-            return FusedCall(graph)
+            return _Fused(graph, FusedCall(graph))
         except NotFusibleError as error:
             notify(f"the function {graph.name} cannot be fused, so a plan computes it: {error}.")
+    return _planned(graph)
+
+
+def _planned(graph: Graph) -> Callable[..., Sequence[np.ndarray[Any, Any]]]:
     plan = Plan(graph)
     return lambda *arrays: [y.copy() for y in plan(*arrays)]
+
+
+class _Fused:
+    """Machine code, and a plan in its place if anything goes wrong with it."""
+
+    def __init__(self, graph: Graph, execute: Callable[..., Sequence[np.ndarray[Any, Any]]]) -> None:
+        self.graph, self.execute = graph, execute
+
+    def __call__(self, *arrays: np.ndarray[Any, Any]) -> Sequence[np.ndarray[Any, Any]]:
+        try:
+            return self.execute(*arrays)
+        except ChainruleError:
+            raise
+        except Exception as error:  # whatever it is: the plan computes the same
+            notify(f"the machine code of {self.graph.name} failed, so a plan computes it: {error!r}.")
+            self.execute = _planned(self.graph)
+            return self.execute(*arrays)
 
 
 def _is_work(graph: Graph) -> bool:

@@ -12,6 +12,7 @@ from chainrule.compiler.fusion.schedule import NotFusibleError
 from chainrule.graph.graph import Equation, Graph, Variable
 from chainrule.ops.indexing import ARRAY, Getitem, Onehot
 from chainrule.ops.loss import BinaryCrossEntropy, CrossEntropy
+from chainrule.ops.structure import BroadcastTo, Reshape, Transpose
 
 Array = np.ndarray[Any, Any]
 
@@ -61,8 +62,11 @@ def _limits(graph: Graph) -> Iterator[tuple[int, float, float]]:
         If such a value is computed.
     """
     places = {v: i for i, v in enumerate(graph.inputs)}
+    same = {e.output: e.inputs[0] for e in graph.equations if e.op in (Reshape, BroadcastTo, Transpose)}
     for e in graph.equations:
         for x, low, high in _bounded(e):
+            while x in same:
+                x = same[x]
             if x in graph.constants:
                 if _within(graph.constants[x], low, high):
                     continue

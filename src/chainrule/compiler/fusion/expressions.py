@@ -111,7 +111,12 @@ class Expressions:
         power = e.inputs[1] if op.name == "power" and isinstance(e.inputs[1], (int, float)) else None
         if power in (0.5, -1) and v.dtype.kind == "f":
             return f"np.sqrt({parts[0]})" if power == 0.5 else f"({self.number(1, v.dtype)} / {parts[0]})"
-        return FORMULAS[op.name].format(*parts, zero=self.number(0, v.dtype))
+        if op.name == "power" and v.dtype.kind != "f" and not (isinstance(power, int) and power >= 0):
+            raise NotFusibleError("a power of integers whose sign is not known")
+        text = FORMULAS[op.name].format(*parts, zero=self.number(0, v.dtype))
+        # Numba computes with wider integers than NumPy, which would not overflow, and with bools as if they were such.
+        narrow = v.dtype.kind in "iub" and v.dtype.itemsize < 8 and not issubclass(op, Comparison)
+        return f"{self.type(v.dtype)}({text})" if narrow else text
 
     def _operand_dtypes(self, e: Equation) -> list[np.dtype[Any]]:
         """The dtype in which each operand takes part."""

@@ -16,7 +16,8 @@ from chainrule.compiler.fusion import program
 from chainrule.compiler.fusion.primitives import decompose
 from chainrule.compiler.fusion.schedule import NotFusibleError, Root, Schedule, by_rows
 from chainrule.compiler.fusion.source import Source
-from chainrule.compiler.fusion.writer import Feed
+from chainrule.compiler.fusion.writer import LETTERS, Feed
+from chainrule.errors import TraceError
 from chainrule.graph.graph import Graph, Variable
 from chainrule.ops.product import Matmul
 
@@ -59,7 +60,10 @@ class FusedFunction:
     """
 
     def __init__(self, graph: Graph, feeds: Sequence[Feed] | None = None, quick: bool = False) -> None:
-        graph = decompose(graph)
+        try:
+            graph = decompose(graph)
+        except TraceError as error:  # a size of the batch would have to be known
+            raise NotFusibleError(str(error).rstrip(".")) from error
         dtype = _checked(graph)
         known = {*graph.inputs, *graph.constants}
         self.results = [v for v in dict.fromkeys(graph.outputs) if v not in known]
@@ -236,6 +240,9 @@ class _FunctionSource(Source):
         self.write("begin = 0")
         self.write("rows = total")
 
+    def wait(self) -> None:
+        self.write("wait(counter, threads)")  # how many threads there are is each call's to say
+
     def _rows_of_a_tile(self, count: str, tile: str | None) -> None:
         if not self.schedule.tiled:
             super()._rows_of_a_tile(count, tile)
@@ -287,6 +294,8 @@ def _checked(graph: Graph) -> np.dtype[Any]:
     for v in variables:
         if any(isinstance(n, int) and n == 0 for n in v.shape):
             raise NotFusibleError(f"'{v.name}' has no elements")
+        if len(v.shape) > len(LETTERS):
+            raise NotFusibleError(f"'{v.name}' has {len(v.shape)} axes")
     return next(iter(found), np.dtype(np.float64))
 
 

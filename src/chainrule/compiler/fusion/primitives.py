@@ -1,5 +1,6 @@
 """Before a graph is fused: ops with rules of their own become what loops compute, element by element and sum by sum."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from chainrule.ops import dims
 from chainrule.ops.activation import Softplus
 from chainrule.ops.arithmetic import Power
 from chainrule.ops.control import StopGradient
-from chainrule.ops.indexing import Onehot
+from chainrule.ops.indexing import ARRAY, Onehot, ScatterAdd
 from chainrule.ops.loss import BinaryCrossEntropy, CrossEntropy, LogSoftmax, Softmax
 from chainrule.ops.reduction import Logsumexp, Mean, Sum
 from chainrule.ops.structure import Reshape, SumTo, Transpose
@@ -64,6 +65,8 @@ class _Rules:
             return y if e.attributes["keepdims"] else y.reshape(e.output.shape)
         if e.op is CrossEntropy:
             return self.cross_entropy(x, inputs[1])
+        if e.op is ScatterAdd and ARRAY not in e.attributes["index"]:
+            return placed(x, e.attributes["index"], e.attributes["shape"])
         return None
 
     def softmax(self, x: Symbol, axis: int) -> tuple[Any, Any, Any, Any]:
@@ -83,6 +86,35 @@ class _Rules:
             return -(t * (shifted - np.log(total))).sum(axis=-1)
         at_label = ops.where(Onehot.apply(t, classes=x.shape[-1], dtype=np.dtype(bool)), shifted, 0.0)
         return np.log(total).reshape(t.shape) - at_label.sum(axis=-1)
+
+
+def placed(x: Any, index: tuple[Any, ...], shape: dims.Shape) -> Any:
+    """Zeros with `x` at an index of ints and slices, as `x` with zeros around it; None for slices with gaps."""
+    sizes, steps, widths = [], [], []
+    own = iter(x.shape)
+    for n, part in itertools.zip_longest(shape, index, fillvalue=slice(None)):
+        if not isinstance(part, slice):
+            if not isinstance(n, int):
+                return None
+            first = int(part) % n
+            sizes.append(1)
+            steps.append(slice(None))
+            widths.append((first, n - first - 1))
+            continue
+        sizes.append(next(own))
+        steps.append(slice(None))
+        widths.append((0, 0))
+        if part == slice(None):
+            continue
+        if not isinstance(n, int) or part.step not in (None, 1, -1):
+            return None
+        taken = range(n)[part]
+        if part.step == -1:
+            steps[-1] = slice(None, None, -1)
+        widths[-1] = (min(taken), n - 1 - max(taken)) if taken else (0, n)
+    y = x.reshape(tuple(sizes)) if len(sizes) > len(x.shape) else x
+    y = y[tuple(steps)] if any(step != slice(None) for step in steps) else y
+    return ops.pad(y, tuple(widths)) if any(a or b for a, b in widths) else y
 
 
 def summed(x: Any, shape: dims.Shape) -> Any:

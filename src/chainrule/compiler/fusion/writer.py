@@ -325,11 +325,21 @@ def padded(v: Variable) -> tuple[Any, ...]:
     return v.shape[0], -(-v.shape[1] // line) * line
 
 
+def share_of(n: Any) -> str:
+    """A thread's share of n rows or columns, from first to last: whole cache lines, which no two threads write to."""
+    lines = -(-int(n) // 16)
+    first, last = (f"16 * ({lines} * {t} // threads)" for t in ("thread", "(thread + 1)"))
+    return f"min({n}, {first}), min({n}, {last})"
+
+
 def start_of(root: Root) -> str:
     """What a sum or a maximum begins with."""
     kind = f"np.{root.output.dtype}" if root.output.dtype.kind != "f" else "real"
     if root.equation.op is Sum:
         return f"{kind}(0)"
+    if root.output.dtype.kind == "b":
+        return repr(root.equation.op is not Max)
     if root.output.dtype.kind != "f":
-        raise NotFusibleError("the largest of integers")
+        limits = np.iinfo(root.output.dtype)
+        return f"{kind}({limits.min if root.equation.op is Max else limits.max})"
     return f"real({'-' if root.equation.op is Max else ''}np.inf)"
