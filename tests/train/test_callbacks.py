@@ -8,6 +8,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import data, nn, optim
+from chainrule.errors import DivergenceError
 from chainrule.train import Callback, ProgressBar
 
 
@@ -140,3 +141,64 @@ def test_progress_false_shows_nothing_even_on_a_terminal(monkeypatch):
     monkeypatch.setattr(sys, "stderr", screen)
     trainer_of().fit(DATA, epochs=1, progress=False)
     assert screen.getvalue() == ""
+
+
+class Losses(Callback):
+    """Keeps the losses of all steps, and in which order the end of the steps and that of the epoch are said."""
+
+    def __init__(self):
+        self.losses, self.said = [], []
+
+    def on_steps_end(self, trainer, epoch, losses):
+        self.losses.append(losses)
+        self.said.append(("steps", epoch, len(trainer.history.epochs)))
+
+    def on_epoch_end(self, trainer, epoch, scores):
+        self.said.append(("epoch", epoch, len(trainer.history.epochs)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_all_backends_hand_out_the_losses_of_the_steps(dtype):
+    found = {}
+    for backend in ("eager", "numpy", "numba"):
+        model = nn.Linear(2, 2, dtype=dtype, rng=np.random.default_rng(1))
+        losses = Losses()
+        sgd = optim.SGD(model.parameters(), lr=0.5)
+        trainer = cr.Trainer(model, nn.CrossEntropyLoss(), sgd, callbacks=[losses], backend=backend)
+        trainer.fit(DATA, epochs=3, batch_size=4, seed=2, progress=False)
+        assert trainer.backend == backend
+        assert losses.said == [(what, k, k - (what == "steps")) for k in (1, 2, 3) for what in ("steps", "epoch")]
+        assert {(each.shape, str(each.dtype)) for each in losses.losses} == {((2,), dtype)}
+        found[backend] = np.stack(losses.losses)
+    assert len(np.unique(found["eager"])) == 6
+    for backend in ("numpy", "numba"):
+        np.testing.assert_allclose(found[backend], found["eager"], rtol=1e-12 if dtype == "float64" else 1e-5)
+
+
+def test_the_losses_of_the_steps_are_those_that_each_batch_was_told():
+    told, kept = [], Losses()
+
+    class Listen(Callback):
+        def on_batch_end(self, trainer, epoch, batch, loss):
+            told.append(loss)
+
+    trainer_of(Listen(), kept).fit(DATA, epochs=2, batch_size=3)
+    np.testing.assert_array_equal(np.concatenate(kept.losses), np.array(told, kept.losses[0].dtype))
+
+
+def test_stop_after_the_steps_still_takes_the_scores_of_the_epoch():
+    class Stop(Callback):
+        def on_steps_end(self, trainer, epoch, losses):
+            trainer.stop = True
+
+    assert trainer_of(Stop()).fit(DATA, epochs=10, evaluate_every=5).epochs == [1]
+
+
+def test_an_epoch_that_diverges_hands_out_no_losses():
+    huge = data.arrays(np.full((6, 2), 1e30, np.float32) * DATA.inputs.astype(np.float32), DATA.targets)
+    kept = Losses()
+    trainer = trainer_of(kept)
+    trainer.optimizer.lr = 1e30
+    with pytest.raises(DivergenceError):
+        trainer.fit(huge, epochs=2, batch_size=2)
+    assert len(kept.losses) == 0

@@ -3,6 +3,8 @@
 import sys
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from chainrule.train.history import Scores
     from chainrule.train.trainer import Trainer
@@ -15,7 +17,13 @@ class Callback:
         """Before the first epoch."""
 
     def on_batch_end(self, trainer: "Trainer", epoch: int, batch: int, loss: float) -> None:
-        """After each step; `loss` is that of the batch, before the step."""
+        """After each step; `loss` is that of the batch, before the step. Who listens to batches gets eager mode."""
+
+    def on_steps_end(self, trainer: "Trainer", epoch: int, losses: np.ndarray[Any, Any]) -> None:
+        """After the last step of an epoch, before scores are taken; in every backend.
+
+        `losses` has the shape (steps,) and the model's dtype: those of the batches, each before its step.
+        """
 
     def on_epoch_end(self, trainer: "Trainer", epoch: int, scores: "dict[str, Scores]") -> None:
         """After each epoch; `scores["train"]` and `scores["validation"]` are empty where none were taken."""

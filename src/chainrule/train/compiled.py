@@ -87,7 +87,10 @@ class CompiledTraining:
         trainer = self.trainer
         parts = [*(m for _, m in trainer.model.named_modules()), trainer.loss]
         tensors = trainer.model.tensors()
-        settings = [trainer.optimizer, trainer.clip_norm, trainer.clip_value, *(p.requires_grad for p in tensors)]
+        optimizer = trainer.optimizer
+        steps = {optimizer.steps_made([i]) for i, p in enumerate(optimizer.parameters) if p.requires_grad}
+        settings = [optimizer, len(steps) > 1, trainer.clip_norm, trainer.clip_value]
+        settings += [p.requires_grad for p in tensors]
         return [*parts, *tensors, *settings, *(value for part in parts for value in vars(part).values())]
 
     def _recording(self) -> tuple[Graph, Roles]:
@@ -119,8 +122,8 @@ class CompiledTraining:
             backends.notify(f"no fused program could be made, so the plan is used: {type(error).__name__}: {error}")
         self.backend = "numpy"
 
-    def epoch(self, order: Array | None, where: str) -> None:
-        """Train one epoch, in the order of the rows that is given.
+    def epoch(self, order: Array | None, where: str) -> Array:
+        """Train one epoch, in the order of the rows that is given; the losses of its steps.
 
         Raises
         ------
@@ -130,26 +133,26 @@ class CompiledTraining:
         if not _identical(self._depends_on(), self._recorded) and self._record():
             self._prepare()
         if self.backend == "eager":
-            for step in range(self.steps):
-                self.trainer.step(*self._batch(order, step), _place(where, step))
-            return
+            taken = [self.trainer.step(*self._batch(order, k), _place(where, k)) for k in range(self.steps)]
+            return np.array(taken, self.trainer.model.dtype)
         self.trainer.optimizer.zero_grad()  # nobody is to take the gradients of an earlier fit for those of this one
         numbers = self._numbers()
         before = init.generator().bit_generator.state
         keys = self._keys(self.steps)
-        made = self._make(order, numbers, keys)
-        if made < self.steps:
+        losses = self._make(order, numbers, keys)
+        if (made := len(losses)) < self.steps:
             init.generator().bit_generator.state = before
             self._keys(made + 1)  # as many as eager mode would have drawn
             self._explain(order, made, keys, where)
+        return losses
 
-    def _make(self, order: Array | None, numbers: Array, keys: Array) -> int:
-        """Make an epoch's steps, and count them; how many were made before a loss was not finite."""
+    def _make(self, order: Array | None, numbers: Array, keys: Array) -> Array:
+        """Make an epoch's steps, and count them; the losses of those made before one was not finite."""
         if self.backend == "numba":
             try:
-                made: int = self._fused.epoch(order, numbers, keys)
-                self.trainer.optimizer.count_steps(self.roles.stepped, made)
-                return made
+                losses = self._fused.epoch(order, numbers, keys)
+                self.trainer.optimizer.count_steps(self.roles.stepped, len(losses))
+                return losses
             except CompilerError:
                 raise
             except Exception as error:  # whatever goes wrong in generated code: nothing of the epoch has been kept
@@ -179,8 +182,9 @@ class CompiledTraining:
         dtype = self.trainer.model.dtype
         return self.train.features(rows, dtype), t.astype(dtype, copy=False) if t.dtype.kind == "f" else t
 
-    def _planned_epoch(self, order: Array | None, numbers: Array, keys: Array) -> int:
+    def _planned_epoch(self, order: Array | None, numbers: Array, keys: Array) -> Array:
         roles = self.roles
+        losses = np.zeros(self.steps, self.trainer.model.dtype)
         changed = [roles.tensors[i] for i in roles.replaces.values() if i in roles.tensors]
         values = [np.empty_like(p.value) for p in changed]
         remembered = {i: np.empty_like(a) for i, a in roles.memory.items()}
@@ -202,9 +206,10 @@ class CompiledTraining:
                     for i, a in remembered.items():
                         np.copyto(roles.memory[i], a)
             if not math.isfinite(loss):
-                return step
+                return losses[:step]
+            losses[step] = loss
             self.trainer.optimizer.count_steps(roles.stepped, 1)
-        return self.steps
+        return losses
 
     def _explain(self, order: Array | None, step: int, keys: Array, where: str) -> None:
         """Take the step that failed in eager mode, which says what is wrong."""

@@ -83,8 +83,8 @@ class FusedTraining:
         """Forget what was found in the data: they may have been changed since."""
         self._lists = None
 
-    def epoch(self, order: Array | None, numbers: Array, keys: Array) -> int:
-        """Make the steps of an epoch; how many were made before a loss was not finite."""
+    def epoch(self, order: Array | None, numbers: Array, keys: Array) -> Array:
+        """Make the steps of an epoch; the losses of those that were made before one was not finite."""
         _check_targets(self.graph, self.roles, self.train)
         self._take_in()
         steps = len(numbers)
@@ -109,7 +109,7 @@ class FusedTraining:
                 made = first + done
                 break
         self._hand_out()
-        return made
+        return losses[:made]
 
     def _chunks(self, order: Array | None, steps: int) -> Iterator[tuple[int, int, dict[str, Any], Array]]:
         """The epoch in pieces: first and last step, the arrays of the data, and the order of the rows in them."""

@@ -182,8 +182,10 @@ class Trainer:
                 with self._scheduled():
                     self.model.train()
                     begin = time.perf_counter()
-                    run_epoch()
+                    losses = run_epoch()
                     self._seconds += time.perf_counter() - begin
+                    for callback in callbacks:
+                        callback.on_steps_end(self, self.epoch, losses)
                     ends_here = self.epoch == last or self.stop
                     wanted = evaluate_every is not None and (ends_here or self.epoch % evaluate_every == 0)
                     scores = self._scores(train, validation) if wanted else {"train": Scores(), "validation": Scores()}
@@ -252,8 +254,8 @@ class Trainer:
         rng: np.random.Generator | None,
         epochs: int,
         callbacks: Sequence[Callback],
-    ) -> Callable[[], None]:
-        """A function that trains an epoch, in the backend that is asked for or chosen."""
+    ) -> Callable[[], np.ndarray[Any, Any]]:
+        """A function that trains an epoch, in the backend that is asked for or chosen, and gives its steps' losses."""
         batches = _batches(train, batch_size, rng, self.model.dtype)
         listening = [c for c in callbacks if type(c).on_batch_end is not Callback.on_batch_end]
         size = min(batch_size or len(train), len(train))
@@ -267,17 +269,21 @@ class Trainer:
             return lambda: self._run_epoch(batches(), listening)
         shuffled = rng if size < len(train) else None
 
-        def run() -> None:
-            compiled.epoch(None if shuffled is None else shuffled.permutation(len(train)), f"epoch {self.epoch}")
+        def run() -> np.ndarray[Any, Any]:
+            order = None if shuffled is None else shuffled.permutation(len(train))
+            losses = compiled.epoch(order, f"epoch {self.epoch}")
             self.backend = compiled.backend
+            return losses
 
         return run
 
-    def _run_epoch(self, batches: Iterator[tuple[Any, Any]], listening: Sequence[Callback]) -> None:
+    def _run_epoch(self, batches: Iterator[tuple[Any, Any]], listening: Sequence[Callback]) -> np.ndarray[Any, Any]:
+        losses = []
         for batch, (x, t) in enumerate(batches, 1):
-            loss = self.step(x, t, f"epoch {self.epoch}, batch {batch}")
+            losses.append(self.step(x, t, f"epoch {self.epoch}, batch {batch}"))
             for callback in listening:
-                callback.on_batch_end(self, self.epoch, batch, loss)
+                callback.on_batch_end(self, self.epoch, batch, losses[-1])
+        return np.array(losses, self.model.dtype)
 
     def step(self, x: Any, t: Any, where: str = "this step", key: int | None = None) -> float:
         """One step on one batch: forward, backward, update. Returns the loss before the update.
