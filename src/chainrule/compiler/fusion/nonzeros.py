@@ -101,7 +101,7 @@ def count_nonzeros(inputs: Any, words: Any, rows: Any, cuts: Any) -> None:
     for i in range(rows.size):
         row, count, j = inputs[rows[i]], np.uint64(0), 0
         for p in range(parts):
-            end = width * (p + 1) // parts
+            end = min(width, 16 * ((width + 15) // 16 * (p + 1) // parts))  # as in `writer.share_of`
             if words.shape[1] and j % 8 == 0 and end % 8 == 0:
                 for w in range(j // 8, end // 8):
                     word = words[rows[i], w]

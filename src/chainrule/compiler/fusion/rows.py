@@ -1,12 +1,10 @@
 """The part of a fused program in which every thread computes its own rows of a batch."""
 
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from chainrule.compiler.fusion.schedule import NotFusibleError, Root
-from chainrule.compiler.fusion.writer import LETTERS, SMALL, Writer, padded
+from chainrule.compiler.fusion.writer import LETTERS, SMALL, Writer, padded, share_of
 from chainrule.graph.graph import Variable
 
 AHEAD = 4  # rows
@@ -38,17 +36,16 @@ class RowWriter(Writer):
         with self.block("for i in range(lo, hi):"):
             self.write("row = order[begin + tile + i]")
             for v in gathered:
-                self._gather_row(v, v.shape[1:])
+                name, letters = self.names[v], LETTERS[1 : len(v.shape)]
+                with self.loops(v.shape[1:], letters):
+                    value = self._scaled(v, f"{name}_source[{', '.join(['row', *letters])}]")
+                    self.write(f"{name}[{', '.join(['i', *letters])}] = {value}")
 
-    def _gather_row(self, v: Variable, sizes: Sequence[Any]) -> None:
-        """Row i of an input, from that of the data set."""
+    def _scaled(self, v: Variable, value: str) -> str:
+        """A number of the data set as the input has it."""
         feed, name = self.feeds[self.schedule.graph.inputs.index(v)], self.names[v]
-        letters = LETTERS[1 : len(v.shape)]
-        with self.loops(sizes, letters):
-            value = f"{name}_source[{', '.join(['row', *letters])}]"
-            dtype = "np.float64" if feed.wide else "real" if v.dtype == self.dtype else f"np.{v.dtype}"
-            scaled = f" * {name}_scale + {name}_shift" if feed.scaled else ""
-            self.write(f"{name}[{', '.join(['i', *letters])}] = {dtype}({value}){scaled}")
+        dtype = "np.float64" if feed.wide else "real" if v.dtype == self.dtype else f"np.{v.dtype}"
+        return f"{dtype}({value}) * {name}_scale + {name}_shift" if feed.scaled else f"{dtype}({value})"
 
     def _inner_products(self) -> None:
         """The products of each thread's own columns of the data, for all rows; everybody waits for them."""
@@ -57,7 +54,7 @@ class RowWriter(Writer):
             return
         roots = [r for r in self._of(0) if r.output in self.partial]
         k = int(x.shape[1])
-        self.write(f"first, last = {k} * thread // threads, {k} * (thread + 1) // threads")
+        self.write(f"first, last = {share_of(k)}")
         nonzeros = self._nonzeros(x)
         if nonzeros is None:
             with self.block("for i in range(n):"):
@@ -65,7 +62,10 @@ class RowWriter(Writer):
                 with self.block("for k in range(first, last, 16):"):
                     self.write(f"prefetch({self.names[x]}_source[row], k)")
                 self.write("row = order[begin + tile + i]")
-                self._gather_row(x, ["first, last"])
+                # Pieces, counted from 0: with indices that might be negative the loop would not become vectors.
+                self.write(f"into, given = {self.names[x]}[i, first:last], {self.names[x]}_source[row, first:last]")
+                with self.block("for j in range(last - first):"):
+                    self.write(f"into[j] = {self._scaled(x, 'given[j]')}")
         for root in roots:
             weight, out = self.schedule.base(root.equation.inputs[1])[0], f"{self.names[root.output]}[thread]"
             if nonzeros is not None:

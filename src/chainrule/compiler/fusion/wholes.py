@@ -7,7 +7,7 @@ from typing import Any
 
 from chainrule.compiler.fusion.rows import RowWriter
 from chainrule.compiler.fusion.schedule import SPLIT, NotFusibleError, Root
-from chainrule.compiler.fusion.writer import LETTERS, SMALL, start_of
+from chainrule.compiler.fusion.writer import LETTERS, SMALL, share_of, start_of
 from chainrule.graph.graph import Variable
 from chainrule.ops import dims
 from chainrule.ops.arithmetic import Divide, Negative
@@ -67,7 +67,7 @@ class WholeWriter(RowWriter):
     def _share(self, shape: tuple[Any, ...]) -> Iterator[str]:
         """The part of an array of this shape that a thread works on: a range of its first axis, or all or nothing."""
         if self._is_split(shape):
-            self.write(f"first, last = {shape[0]} * thread // threads, {shape[0]} * (thread + 1) // threads")
+            self.write(f"first, last = {share_of(shape[0])}")
             yield "first, last"
             return
         owner = self.owners.setdefault(shape, len(self.owners)) % self.threads

@@ -20,7 +20,7 @@ LETTERS = ("i", "j", "k", "l", "m")
 FIXED = ("thread", "threads", "counter", "start", "stop", "batch", "total", "order", "numbers", "keys", "loss_of")
 RESERVED = {
     *(*LETTERS, *FIXED),
-    *("step", "begin", "rows", "N", "tile", "n", "lo", "hi", "row", "first", "last", "factor"),
+    *("step", "begin", "rows", "N", "tile", "n", "lo", "hi", "row", "first", "last", "factor", "into", "given"),
     *("real", "np", "math", "wait", "gemm", "njit", "run", "prefetch"),
     *("exp", "log", "tanh", "sigmoid", "expm1", "log1p", "erf", "maximum", "minimum", "bool", "abs"),
 }
