@@ -86,10 +86,7 @@ class Program:
         self.views = {i: self.held[self.names[i]][(..., *map(slice, v.shape))] for i, v in given.items()}
         self.counter = np.zeros(16, np.int64)
         self.lock = threading.Lock()
-        # Its own, since threads that wait for each other may not wait for a place in a pool; and none survives a fork.
-        self.pool = ThreadPoolExecutor(max(1, threads - 1), "chainrule")
         self._function: Any = None
-        self._types: Any = None
 
     def run(
         self,
@@ -110,14 +107,15 @@ class Program:
         with self.lock, _one_blas_thread:
             run = self._compiled([0, self.threads, *head, *rest])
             self.counter[:] = 0
-            others = []
-            try:
-                others += [self.pool.submit(self._guarded, run, k, head, rest) for k in range(1, self.threads)]
-                done: int = self._guarded(run, 0, head, rest)
-            except BaseException:
-                self.counter[1] = 1  # so that nobody waits for a thread that will not come
-                raise
-            finally:
+            # Workers of its own, since threads that wait for each other may not wait for a place in a pool; and of this
+            # run's own, since none survives a fork.
+            with ThreadPoolExecutor(max(1, self.threads - 1), "chainrule") as pool:
+                try:
+                    others = [pool.submit(self._guarded, run, k, head, rest) for k in range(1, self.threads)]
+                    done: int = self._guarded(run, 0, head, rest)
+                except BaseException:
+                    self.counter[1] = 1  # so that nobody waits for a thread that will not come
+                    raise
                 for other in others:
                     other.result()
         return done
