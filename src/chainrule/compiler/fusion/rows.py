@@ -1,6 +1,5 @@
 """The part of a fused program in which every thread computes its own rows of a batch."""
 
-
 import numpy as np
 
 from chainrule.compiler.fusion.schedule import NotFusibleError, Root
@@ -56,6 +55,7 @@ class RowWriter(Writer):
         k = int(x.shape[1])
         self.write(f"first, last = {share_of(k)}")
         nonzeros = self._nonzeros(x)
+        self.explain(roots)
         if nonzeros is None:
             with self.block("for i in range(n):"):
                 self.write(f"row = order[min(begin + tile + i + {AHEAD}, order.size - 1)]")
@@ -81,6 +81,7 @@ class RowWriter(Writer):
         self.wait()
 
     def _row_loop(self, roots: list[Root]) -> None:
+        self.explain(roots)
         with self.block("for i in range(lo, hi):"):
             self._levels(roots)
         for root in roots:
@@ -108,6 +109,7 @@ class RowWriter(Writer):
         (left, _), (right, turned) = self.schedule.base(a), self.schedule.base(b)
         k, width = a.shape[1], root.output.shape[1]
         out = self._rows_of(root.output)
+        self.explain([root])
         if (nonzeros := self._nonzeros(left)) is not None:
             self._nonzeros_product(nonzeros, right, root.output, out, "lo, hi", "0")
             return

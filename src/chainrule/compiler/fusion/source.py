@@ -119,7 +119,12 @@ def _digest() -> str:
     return hashlib.sha256(inspect.getsource(kernels).encode()).hexdigest()[:16]
 
 
-_HEAD = '''"""A fused program, written by chainrule."""
+_HEAD = '''"""A fused program, written by chainrule.
+
+Every thread calls `run` with its own number. A step takes a batch of `rows` rows of the data, in the order of `order`;
+`n` of them are worked at a time, of which a thread has those from `lo` to `hi`, and of a whole array the part from
+`first` to `last`. The comments are equations of the graph; `wait` lets no thread go on before all have come.
+"""
 # kernels {kernels}
 
 import math

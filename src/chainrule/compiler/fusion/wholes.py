@@ -85,6 +85,7 @@ class WholeWriter(RowWriter):
 
     def _whole_loop(self, shape: tuple[Any, ...], roots: list[Root]) -> None:
         sizes = roots[0].group
+        self.explain(roots)
         with self._share(shape) as share:
             if dims.same(shape[0], 1):
                 self._group(roots, (), LETTERS)
@@ -116,6 +117,7 @@ class WholeWriter(RowWriter):
 
     def _collect(self, root: Root) -> None:
         """What adds up over rows or over whole arrays."""
+        self.explain([root])
         if root.kind == "update" or root.kind == "product":
             self._whole_product(root)
             return

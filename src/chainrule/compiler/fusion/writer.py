@@ -201,6 +201,11 @@ class Writer:
         """A line at the present depth."""
         self.lines.append("    " * self.depth + line)
 
+    def explain(self, roots: Sequence[Root]) -> None:
+        """Say which of the graph's equations the next lines compute; what is not named is part of an expression."""
+        for root in roots:
+            self.write(f"# {root.equation!r}")
+
     def wait(self) -> None:
         """Let no thread go on before all have come here."""
         if self.threads > 1:
