@@ -116,8 +116,7 @@ class CompiledTraining:
             self._fused = FusedTraining(self.graph, self.roles, self.train, self.batch_size)
             return
         except NotFusibleError as error:
-            if self.wanted != "auto":
-                backends.notify(f"this training step cannot be fused, so the plan computes it: {error}.")
+            backends.notify(f"this training step cannot be fused, so the plan computes it: {error}.")
         except Exception as error:  # above all an installation of Numba that does not work
             backends.notify(f"no fused program could be made, so the plan is used: {type(error).__name__}: {error}")
         self.backend = "numpy"
