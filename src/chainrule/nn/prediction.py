@@ -141,7 +141,7 @@ class Recorded:
     def __init__(self, graph: Graph) -> None:
         self.graph, self.lock = replace(graph, form=None), threading.Lock()
         self.plan: Plan | None = None
-        self.functions: dict[Feed, Any] = {}  # or why there is none
+        self.functions: dict[tuple[Feed, int], Any] = {}  # or why there is none
 
     def planned(self, arrays: list[Array], x: Array) -> Array:
         """The outputs by a plan."""
@@ -150,19 +150,20 @@ class Recorded:
                 self.plan = Plan(self.graph)
             return self.plan(*arrays, x)[0].copy()
 
-    def function(self, feed: "Feed") -> "FusedFunction":
+    def function(self, feed: "Feed", threads: int = 1) -> "FusedFunction":
         """The machine code for samples that are fed in a way; raises NotFusibleError if there can be none."""
         from chainrule.compiler.fusion.function import FusedFunction
         from chainrule.compiler.fusion.schedule import NotFusibleError
         from chainrule.compiler.fusion.writer import Feed
 
-        if feed not in self.functions:
+        key = feed, threads
+        if key not in self.functions:
             feeds = [*[Feed("array")] * (len(self.graph.inputs) - 1), feed]
             try:
-                self.functions[feed] = FusedFunction(self.graph, feeds, quick=feed.kind == "rows")
+                self.functions[key] = FusedFunction(self.graph, feeds, threads=threads, quick=feed.kind == "rows")
             except NotFusibleError as error:
-                self.functions[feed] = error
-        found = self.functions[feed]
+                self.functions[key] = error
+        found = self.functions[key]
         if isinstance(found, Exception):
             raise found
         return found
@@ -185,7 +186,7 @@ class Outputs:
     def __init__(self, predictor: Predictor, recorded: Recorded, x: Any, backend: str, asked: bool) -> None:
         self.predictor, self.recorded, self.x, self.asked = predictor, recorded, x, asked
         self.dtype, self.at_once = predictor.dtype, False
-        self.function: FusedFunction | None = None
+        self.function: FusedFunction | None = None  # of one thread
         if backend == "numba":
             self._fuse()
 
@@ -210,8 +211,9 @@ class Outputs:
             # Small integers are exact as floats; what else has to be cast or scaled, the Dataset does.
             self.gathered = x.inputs.dtype.kind in "iu" and x.inputs.dtype.itemsize <= 2
         scaled = self.gathered and bool(x.scale != 1 or x.shift)
+        self.feed = Feed("data", scaled=scaled) if self.gathered else Feed("rows")
         try:
-            self.function = self.recorded.function(Feed("data", scaled=scaled) if self.gathered else Feed("rows"))
+            self.function = self.recorded.function(self.feed)
         except NotFusibleError as error:
             self._give_up(str(error))
             return
@@ -231,17 +233,17 @@ class Outputs:
     def _fused(self, function: "FusedFunction", rows: slice) -> Array:
         from chainrule.compiler.fusion.function import plain
 
+        count, order = rows.stop - rows.start, {}
+        function = self.recorded.function(self.feed, backends.threads(2.0 * count * function.work))
         *names, name = function.names
         tensors = self.predictor.structure.tensors
         parameters = {n: plain(t._value) for n, t in zip(names, tensors, strict=True)}
-        count, order = rows.stop - rows.start, {}
         if self.gathered:
             given = {f"{name}_source": plain(self.x.inputs), **self._scaling(name)}
             order = {"order": np.arange(rows.start, rows.stop)}
         else:
             given = {name: plain(self._features(rows))}
-        threads = backends.threads(2.0 * count * function.work)
-        (y,) = function.compute({**parameters, **given}, count, threads, **order)
+        (y,) = function.compute({**parameters, **given}, count, **order)
         if not self.gathered and count * function.work <= QUIET and function.tiled and not self.recorded.counts_rows:
             self._make_quick(function, parameters, given[name], y)
         return y

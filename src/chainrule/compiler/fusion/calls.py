@@ -15,6 +15,7 @@ from chainrule.ops.loss import BinaryCrossEntropy, CrossEntropy
 from chainrule.ops.structure import BroadcastTo, Reshape, Transpose
 
 Array = np.ndarray[Any, Any]
+_REARRANGED = (Reshape, BroadcastTo, Transpose, Getitem)  # whose values are some of their first input's
 
 
 class FusedCall:
@@ -34,6 +35,7 @@ class FusedCall:
         self.graph = replace(graph, form=None, single=False)
         self._limits = list(_limits(graph))
         self.function = FusedFunction(graph)
+        self._functions = {1: self.function}  # by the number of threads
         self._rows = next(iter(graph.sizes.values()), None)
         self._input = next((i for i, v in enumerate(graph.inputs) if self._rows and v is self._rows[0]), 0)
 
@@ -43,10 +45,12 @@ class FusedCall:
         if not rows or not all(_within(arrays[i], low, high) for i, low, high in self._limits):
             results: tuple[Array, ...] = self.graph.run(*arrays)  # which has the words for what is wrong
             return tuple(map(np.asarray, results))
-        function = self.function
+        threads = backends.threads(2.0 * rows * self.function.work)
+        if threads not in self._functions:
+            self._functions[threads] = FusedFunction(self.graph, threads=threads)
+        function = self._functions[threads]
         named = {name: plain(a) for name, a in zip(function.names, arrays, strict=True)}
-        made = function.compute(named, rows, backends.threads(2.0 * rows * function.work))
-        return tuple(function.assembled(made, arrays))
+        return tuple(function.assembled(function.compute(named, rows), arrays))
 
 
 def _within(a: Array, low: float, high: float) -> bool:
@@ -62,7 +66,7 @@ def _limits(graph: Graph) -> Iterator[tuple[int, float, float]]:
         If such a value is computed.
     """
     places = {v: i for i, v in enumerate(graph.inputs)}
-    same = {e.output: e.inputs[0] for e in graph.equations if e.op in (Reshape, BroadcastTo, Transpose)}
+    same = {e.output: e.inputs[0] for e in graph.equations if e.op in _REARRANGED}
     for e in graph.equations:
         for x, low, high in _bounded(e):
             while x in same:

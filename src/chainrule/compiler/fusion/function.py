@@ -35,6 +35,8 @@ class FusedFunction:
         At most axis 0 of its inputs is symbolic.
     feeds : sequence of Feed, optional
         Where each input's values come from; by default each is the argument itself.
+    threads : int
+        How many share each call.
     quick : bool
         Whether to make what `bound` gives.
 
@@ -59,7 +61,9 @@ class FusedFunction:
         If loops cannot compute the graph.
     """
 
-    def __init__(self, graph: Graph, feeds: Sequence[Feed] | None = None, quick: bool = False) -> None:
+    def __init__(
+        self, graph: Graph, feeds: Sequence[Feed] | None = None, *, threads: int = 1, quick: bool = False
+    ) -> None:
         try:
             graph = decompose(graph)
         except TraceError as error:  # a size of the batch would have to be known
@@ -71,20 +75,20 @@ class FusedFunction:
             raise NotFusibleError("there is nothing to compute")
         if feeds is None:
             feeds = [Feed("rows" if by_rows(v.shape) else "array") for v in graph.inputs]
-        source = _written(replace(graph, outputs=tuple(self.results), single=False, form=None), feeds, dtype)
+        source = _written(replace(graph, outputs=tuple(self.results), single=False, form=None), feeds, dtype, threads)
         self.graph, self.source, self.names = graph, source.module, [source.names[v] for v in graph.inputs]
         self.given, self._fixed = source.given, source.fixed
         self.tiled = source.schedule.tiled
         self._shapes, self._constants, self._own = source.buffers, source.constants, dict(source.constants)
         self._result_names = [source.outputs[v] for v in self.results]
-        self.quick, self._quick = quick, None
+        self.threads, self.quick, self._quick = threads, quick and threads == 1, None
         self.work = sum(math.prod(_sized((*e.output.shape, e.inputs[0].shape[-1]), 1)) for e in _products(graph))
         self._counter = np.zeros(16, np.int64)
         self._runs: dict[tuple[bool, ...], Any] = {}
         self._capacity = -1
         self.lock = threading.Lock()
 
-    def compute(self, arrays: Mapping[str, Any], rows: int, threads: int = 1, order: Array = NO_ORDER) -> list[Array]:
+    def compute(self, arrays: Mapping[str, Any], rows: int, order: Array = NO_ORDER) -> list[Array]:
         """The results, in arrays of their own.
 
         Parameters
@@ -93,11 +97,11 @@ class FusedFunction:
             The inputs, by the names that their feeds give them, of the graph's dtypes; see `plain`.
         rows : int
             The size of the batch.
-        threads : int
         order : array of int64 (rows,)
             Which rows of a data set are taken.
         """
         found = [np.empty(_sized(v.shape, rows), v.dtype) for v in self.results]
+        threads = self.threads
         alone = threads == 1 and rows * self.work <= QUIET
         with self.lock, nullcontext() if alone else program._one_blas_thread:
             head = self._head(arrays, rows, order)
@@ -240,11 +244,8 @@ class _FunctionSource(Source):
         self.write("begin = 0")
         self.write("rows = total")
 
-    def wait(self) -> None:
-        self.write("wait(counter, threads)")  # how many threads there are is each call's to say
-
     def _rows_of_a_tile(self, count: str, tile: str | None) -> None:
-        if not self.schedule.tiled:
+        if not self.schedule.tiled or self.threads == 1:
             super()._rows_of_a_tile(count, tile)
             return
         # The same places in the buffers for a thread in every tile, also in a shorter one: threads do not wait between
@@ -267,16 +268,16 @@ class _FunctionSource(Source):
             super()._row_product(root)
 
 
-def _written(graph: Graph, feeds: Sequence[Feed], dtype: np.dtype[Any]) -> _FunctionSource:
+def _written(graph: Graph, feeds: Sequence[Feed], dtype: np.dtype[Any], threads: int) -> _FunctionSource:
     """The program in tiles, or with all rows at once if they need what all of them give together."""
     try:
-        return _source(graph, feeds, dtype, tiled=True)
+        return _source(graph, feeds, dtype, threads, tiled=True)
     except NotFusibleError:
-        return _source(graph, feeds, dtype, tiled=False)
+        return _source(graph, feeds, dtype, threads, tiled=False)
 
 
-def _source(graph: Graph, feeds: Sequence[Feed], dtype: np.dtype[Any], tiled: bool) -> _FunctionSource:
-    source = _FunctionSource(Schedule(graph, {}, tiled), feeds, dtype, program.TILE, program.TILE, False, 1)
+def _source(graph: Graph, feeds: Sequence[Feed], dtype: np.dtype[Any], threads: int, tiled: bool) -> _FunctionSource:
+    source = _FunctionSource(Schedule(graph, {}, tiled), feeds, dtype, program.TILE, program.TILE, False, threads)
     source.module = source.text()
     return source
 
