@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import chainrule as cr
-from chainrule import data, nn, optim
+from chainrule import data
 from chainrule.lab.defects import DEFECTS
 from chainrule.lab.reports import vu_a1, vu_a1_results, vu_a1_training
 from chainrule.lab.verdict import Row
@@ -125,20 +124,46 @@ def test_1_6_with_6_1_the_loss_sticks_near_ln_2() -> None:
     assert losses["accuracy"] < 0.6
 
 
-def test_1_10_leaving_out_zero_inputs_changes_nothing() -> None:
+@pytest.mark.parametrize("id", vu_a1_training.IN_THE_GRADIENT)
+def test_1_13_steps_by_hand_leave_out_zero_inputs_and_nothing_else(id: str) -> None:
     train = data.load("mnist", split="vu-a1").train.subset(slice(20))
-    parameters = vu_a1_training._mnist_start(0)
-    model = nn.Sequential(nn.Linear(784, 300), nn.Sigmoid(), nn.Linear(300, 10))
-    for p, start in zip(model.parameters(), parameters, strict=True):
-        p.assign(start)
-    trainer = cr.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
+    trainer, by_hand = (vu_a1_training._mnist_trainer(0, 0.1) for _ in range(2))
     trainer.fit(train, epochs=2, batch_size=1, shuffle=False, progress=False)
-    step = vu_a1_training._mnist_step(parameters, "")
     for _ in range(2):
-        vu_a1_training._mnist_epoch(train, parameters, step, 0.1)
-    for p, ours in zip(model.parameters(), parameters, strict=True):
-        assert ours == pytest.approx(p.value, abs=1e-5)
-    assert vu_a1_training._scores_in_parts(train, parameters) == pytest.approx(dict(trainer.evaluate(train)), rel=1e-5)
+        vu_a1_training._epoch_by_hand(DEFECTS[id].clean, by_hand.model, train, 0.1)
+    for p, ours in zip(trainer.model.parameters(), by_hand.model.parameters(), strict=True):
+        assert ours.value == pytest.approx(p.value, abs=1e-5)
+
+
+def test_1_10_scores_are_taken_before_the_first_epoch_and_after_each() -> None:
+    ours = vu_a1_training.mnist(seed=0, lr=0.01, epochs=2, samples=40)
+    split, trainer = data.load("mnist", split="vu-a1"), vu_a1_training._mnist_trainer(0, 0.01)
+    parts = {"train": split.train.subset(slice(40)), "held out": split.validation.subset(slice(40))}
+    for epoch in range(3):
+        if epoch:
+            trainer.fit(parts["train"], epochs=1, batch_size=1, shuffle=False, progress=False)
+        for name, part in parts.items():
+            scores = {key: values[epoch] for key, values in ours[name].items()}
+            assert scores == pytest.approx(dict(trainer.evaluate(part)), rel=1e-5)
+    assert len(ours["train"]["loss"]) == 3
+
+
+def test_1_13_with_6_2_the_held_out_images_are_trained_on_after_the_others() -> None:
+    ours = vu_a1_training.mnist(seed=0, lr=0.05, epochs=2, samples=30, defect="6.2")
+    split, trainer = data.load("mnist", split="vu-a1"), vu_a1_training._mnist_trainer(0, 0.05)
+    parts = [each.subset(slice(30)) for each in (split.train, split.validation)]
+    for part in parts * 2:
+        trainer.fit(part, epochs=1, batch_size=1, shuffle=False, progress=False)
+    for name, part in zip(("train", "held out"), parts, strict=True):
+        assert ours[name]["loss"][-1] == pytest.approx(trainer.evaluate(part).loss, rel=1e-5)
+
+
+def test_1_13_a_defect_in_the_gradient_is_in_the_steps() -> None:
+    right, *wrong = (
+        vu_a1_training.mnist(seed=0, lr=0.1, epochs=1, samples=30, defect=id)["train"]["loss"]
+        for id in ("", *vu_a1_training.IN_THE_GRADIENT)
+    )
+    assert all(each[0] == right[0] and abs(each[1] - right[1]) > 1e-3 for each in wrong)
 
 
 def test_1_13_the_test_set_stays_shut_until_the_final_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,11 @@
 """vu-a1, questions 3 to 5: one sigmoid network, trained one sample at a time, on made data (1.5 to 1.8) and on MNIST
 (1.9 to 1.13). What is compared and drawn stands in `vu_a1_results.py`.
-
-A step is the network's derived graph, planned: `Graph.run` would take five times as long to find out what to do.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +14,9 @@ from chainrule import scalar
 from chainrule.lab.defects import DEFECTS
 from chainrule.lab.experiment import Experiment, Result
 from chainrule.scalar import Number
+from chainrule.train.callbacks import Callback
 
 Array = np.ndarray[Any, Any]
-Step = Callable[..., tuple[Any, ...]]
 
 # 1.5: the start of the small network; its biases are 0.
 W = [[2.8684894, -7.6767074, 6.6785715], [-1.6898393, -2.0112816, -7.7109503]]
@@ -32,6 +30,10 @@ MNIST_EPOCHS, FINAL_EPOCHS, FINAL_RATE = 5, 20, 0.0001
 FINAL_SEEDS = 2  # the fewest that give a spread to judge by
 # Defects that the first epoch of the final training is tried with, beside 6.9 (twice: in the loss and in the gradient).
 FIRST_EPOCH_DEFECTS = ("6.2", "6.4", "6.5")
+IN_THE_GRADIENT = ("6.4", "6.5")  # of these, the ones whose steps are taken with a gradient written out by hand
+
+# One sample a step, in the order of the data; what is wanted of an epoch, callbacks take.
+BY_SAMPLE = {"batch_size": 1, "shuffle": False, "evaluate_every": None, "progress": False}
 
 
 def experiments(quick: bool) -> list[Experiment]:
@@ -56,31 +58,36 @@ def experiments(quick: bool) -> list[Experiment]:
     ]
 
 
-def network(x: Any, W1: Any, b1: Any, W2: Any, b2: Any) -> Any:
-    """The logits of both networks: inputs, sigmoid units, outputs."""
-    import chainrule as cr
+class Steps(Callback):
+    """Keeps the loss of each step, and the scores on other data after each epoch."""
 
-    return cr.sigmoid(x @ W1 + b1) @ W2 + b2
+    def __init__(self, held_out: Any) -> None:
+        self.held_out = held_out
+        self.losses: list[Array] = []
+        self.tested: list[dict[str, float]] = []
 
-
-def planned(x: Array, parameters: Sequence[Array], t: Array, batch: dict[str, int] | None = None) -> Step:
-    """The function (x, W1, b1, W2, b2, t) → loss and four gradients, for arrays of these shapes."""
-    import chainrule as cr
-    from chainrule.compiler.plan import Plan
-
-    def loss(x: Any, W1: Any, b1: Any, W2: Any, b2: Any, t: Any) -> Any:
-        return cr.cross_entropy(network(x, W1, b1, W2, b2), t)
-
-    graph = cr.trace(loss, x, *parameters, t, batch=batch)
-    return Plan(cr.derive(graph, ["W1", "b1", "W2", "b2"]))
+    def on_steps_end(self, trainer: Any, epoch: int, losses: Array) -> None:
+        self.losses.append(losses)
+        self.tested.append(dict(trainer.evaluate(self.held_out)))
 
 
-def scores(x: Array, parameters: Sequence[Array], t: Array) -> dict[str, float]:
-    """Mean cross-entropy and accuracy."""
-    import chainrule as cr
+class Curves(Callback):
+    """Keeps loss and accuracy on some sets, before the first epoch and after each."""
 
-    logits = network(x, *parameters)
-    return {"loss": float(cr.cross_entropy(logits, t)), "accuracy": float((logits.argmax(axis=1) == t).mean())}
+    def __init__(self, parts: Mapping[str, Any]) -> None:
+        self.parts = parts
+        self.curves: Result = {name: {"loss": [], "accuracy": []} for name in parts}
+
+    def look(self, trainer: Any) -> None:
+        for name, part in self.parts.items():
+            for key, value in trainer.evaluate(part).items():
+                self.curves[name][key].append(value)
+
+    def on_fit_start(self, trainer: Any, epochs: int) -> None:
+        self.look(trainer)
+
+    def on_epoch_end(self, trainer: Any, epoch: int, scores: Any) -> None:
+        self.look(trainer)
 
 
 def small_network() -> tuple[Any, Any, Any]:
@@ -126,10 +133,9 @@ def first_epoch(samples: int = SAMPLES) -> Result:
         for each in numbers:
             each.value -= LR * each.grad
             each.grad = 0.0
-    parameters = _start()
-    for _ in _epoch(train.inputs, train.targets, parameters, _planned_small(parameters)):
-        pass
-    arrays = np.concatenate([p.ravel() for p in parameters])
+    trainer, _, _ = small_network()
+    trainer.fit(train, epochs=1, **BY_SAMPLE)
+    arrays = np.concatenate([p.value.ravel() for p in trainer.model.parameters()])
     return {"steps": samples, "difference": np.abs(arrays - [each.value for each in numbers]).max()}
 
 
@@ -139,8 +145,7 @@ def synthetic(seed: int, epochs: int, defect: str = "", samples: int = SAMPLES) 
 
     train, test = data.synthetic(seed=seed)
     train = train.subset(slice(samples))
-    run = _small_with_defect(defect, train, test) if defect else _small(train, test)
-    losses, tested = zip(*(next(run) for _ in range(epochs)), strict=True)
+    losses, tested = (_small_with_defect if defect else _small)(defect, train, test, epochs)
     return {
         "train": [float(np.mean(each)) for each in losses],
         "test": [each["loss"] for each in tested],
@@ -155,40 +160,28 @@ def affine(x: Sequence[Any], weights: Sequence[Sequence[Number]], bias: Sequence
     return [sum((a * w for a, w in zip(x, column, strict=True)), b) for column, b in zip(columns, bias, strict=True)]
 
 
-def _start() -> list[Array]:
-    return [np.array(W), np.zeros(3), np.array(V), np.zeros(2)]
+def _small(defect: str, train: Any, test: Any, epochs: int) -> tuple[Sequence[Any], Sequence[dict[str, float]]]:
+    """Epochs on arrays, without a defect: the losses of each one's steps, and the test scores after it."""
+    trainer, _, _ = small_network()
+    steps = Steps(test)
+    trainer.callbacks.append(steps)
+    trainer.fit(train, epochs=epochs, **BY_SAMPLE)
+    return steps.losses, steps.tested
 
 
-def _planned_small(parameters: Sequence[Array]) -> Step:
-    return planned(np.zeros((1, 2)), parameters, np.zeros(1, np.int64))
-
-
-def _epoch(inputs: Array, targets: Array, parameters: Sequence[Array], step: Step) -> Iterator[float]:
-    for i in range(len(inputs)):
-        loss, *gradients = step(inputs[i : i + 1], *parameters, targets[i : i + 1])
-        for p, d in zip(parameters, gradients, strict=True):
-            p -= LR * d
-        yield float(loss)
-
-
-def _small(train: Any, test: Any) -> Iterator[tuple[list[float], dict[str, float]]]:
-    """Epochs on arrays: each step's loss, and the test scores after the epoch."""
-    parameters = _start()
-    step = _planned_small(parameters)
-    while True:
-        losses = list(_epoch(train.inputs, train.targets, parameters, step))
-        yield losses, scores(test.inputs, parameters, test.targets)
-
-
-def _small_with_defect(id: str, train: Any, test: Any) -> Iterator[tuple[list[float], dict[str, float]]]:
+def _small_with_defect(
+    defect: str, train: Any, test: Any, epochs: int
+) -> tuple[Sequence[Any], Sequence[dict[str, float]]]:
     """The same with a defective network of plain Python; where it keeps something, the test goes on from there."""
-    net = DEFECTS[id].defective(W, V)
+    net = DEFECTS[defect].defective(W, V)
     samples = list(zip(train.inputs.tolist(), train.targets.tolist(), strict=True))
     tests = list(zip(test.inputs.tolist(), test.targets.tolist(), strict=True))
-    while True:
-        losses = [net.step(x, t, LR) for x, t in samples]
+    losses, tested = [], []
+    for _ in range(epochs):
+        losses.append([net.step(x, t, LR) for x, t in samples])
         share = np.array([net.forward(x)[t] for x, t in tests])
-        yield losses, {"loss": float(-np.log(share).mean()), "accuracy": float((share > 0.5).mean())}
+        tested.append({"loss": float(-np.log(share).mean()), "accuracy": float((share > 0.5).mean())})
+    return losses, tested
 
 
 # The network on MNIST: 1.9 to 1.13.
@@ -200,15 +193,15 @@ def mnist_as_given() -> Result:
 
     split = data.load("mnist", split="vu-a1")
     assert split.validation is not None
-    x = split.validation.features()
-    parameters = _mnist_start(0)
+    trainer = _mnist_trainer(0, FINAL_RATE)
+    x, weights = split.validation.features(), [p.value for p in trainer.model.parameters()]
     return {
         "train": len(split.train),
         "validation": len(split.validation),
         "range": [x.min(), x.max()],
-        "parameters": sum(p.size for p in parameters),
-        "deviation": [parameters[0].std(), parameters[2].std()],
-        "start": scores(x, parameters, split.validation.targets),
+        "parameters": sum(p.size for p in weights),
+        "deviation": [weights[0].std(), weights[2].std()],
+        "start": dict(trainer.evaluate(split.validation)),
     }
 
 
@@ -226,65 +219,61 @@ def mnist(
     held_out = split.test.open() if final else split.validation
     assert held_out is not None
     train, held_out = split.train.subset(slice(samples)), held_out.subset(slice(samples))
-    parameters = _mnist_start(seed)
-    step = _mnist_step(parameters, defect)
     if defect == "6.9 twice":
         lr *= _factor_of_6_9() ** 2
-    curves: Result = {"train": [], "held out": []}
-    for epoch in range(epochs + 1):
-        if epoch:
-            _mnist_epoch(train, parameters, step, lr)
-            if defect == "6.2":
-                _mnist_epoch(held_out, parameters, step, lr)
-        for name, part in (("train", train), ("held out", held_out)):
-            curves[name].append(_scores_in_parts(part, parameters))
-    return {name: {key: [each[key] for each in part] for key in part[0]} for name, part in curves.items()}
+    trainer, kept = _mnist_trainer(seed, lr), Curves({"train": train, "held out": held_out})
+    if defect in IN_THE_GRADIENT:
+        kept.look(trainer)
+        for _ in range(epochs):
+            _epoch_by_hand(DEFECTS[defect].defective, trainer.model, train, lr)
+            kept.look(trainer)
+        return kept.curves
+    trainer.callbacks.append(kept)
+    trainer.fit(_one_after_the_other(train, held_out) if defect == "6.2" else train, epochs=epochs, **BY_SAMPLE)
+    return kept.curves
 
 
-def _mnist_start(seed: int) -> list[Array]:
-    from chainrule import nn
+def _mnist_trainer(seed: int, lr: float) -> Any:
+    import chainrule as cr
+    from chainrule import nn, optim
 
-    rng, draw = np.random.default_rng(seed), nn.init.fan_out_normal
-    weights = [draw(shape, rng).astype(np.float32) for shape in ((INPUTS, HIDDEN), (HIDDEN, OUTPUTS))]
-    return [weights[0], np.zeros(HIDDEN, np.float32), weights[1], np.zeros(OUTPUTS, np.float32)]
-
-
-def _mnist_step(parameters: Sequence[Array], defect: str) -> Step:
-    if defect in ("6.4", "6.5"):
-        by_hand = DEFECTS[defect].defective
-
-        def step(x: Array, W1: Array, b1: Array, W2: Array, b2: Array, t: Array) -> tuple[Any, ...]:
-            loss, gradients = by_hand({"W1": W1, "b1": b1, "W2": W2, "b2": b2}, x, t.item())
-            return loss, *gradients.values()
-
-        return step
-    x, t = np.zeros((1, INPUTS), np.float32), np.zeros(1, np.int64)
-    return planned(x, parameters, t, batch={"x": 1, "W1": 0})
+    rng, start = np.random.default_rng(seed), {"weight_init": nn.init.fan_out_normal, "bias_init": nn.init.zeros}
+    model = nn.Sequential(
+        nn.Linear(INPUTS, HIDDEN, **start, rng=rng),
+        nn.Sigmoid(),
+        nn.Linear(HIDDEN, OUTPUTS, **start, rng=rng),
+    )
+    return cr.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=lr))
 
 
-def _mnist_epoch(part: Any, parameters: Sequence[Array], step: Step, lr: float) -> None:
-    """One image a step. An input that is 0 has no part in a step: only the rows of W1 for the others are looked at."""
-    W1, *others = parameters
+def _one_after_the_other(train: Any, held_out: Any) -> Any:
+    """What 6.2 trains on: in each epoch first the one, then the other."""
+    from chainrule.data import Dataset
+
+    inputs, targets = (
+        np.concatenate([getattr(part, name) for part in (train, held_out)]) for name in ("inputs", "targets")
+    )
+    return Dataset(inputs, targets, scale=train.scale, shift=train.shift, classes=train.classes, name="both")
+
+
+def _epoch_by_hand(step: Callable[..., Any], model: Any, part: Any, lr: float) -> None:
+    """One image a step, by a function of parameters, image and label that gives the loss and the gradients.
+
+    An input that is 0 has no part in a step: only the rows of W1 for the others are looked at.
+    """
+    W1, *others = (np.array(p.value) for p in model.parameters())
     for start in range(0, len(part), 1000):
         rows = slice(start, start + 1000)
-        for x, t in zip(part.features(rows), part.targets[rows, None], strict=True):
+        for x, t in zip(part.features(rows), part.targets[rows].tolist(), strict=True):
             used = np.flatnonzero(x)
             own = W1.take(used, axis=0)
-            _, d, *gradients = step(x[None, used], own, *others, t)
-            own -= lr * d
-            W1[used] = own
-            for p, d in zip(others, gradients, strict=True):
+            named = dict(zip(("W1", "b1", "W2", "b2"), (own, *others), strict=True))
+            gradients = step(named, x[None, used], t)[1].values()
+            for p, d in zip(named.values(), gradients, strict=True):
                 p -= lr * d
-
-
-def _scores_in_parts(part: Any, parameters: Sequence[Array]) -> dict[str, float]:
-    total = {"loss": 0.0, "accuracy": 0.0}
-    for start in range(0, len(part), 5000):
-        rows = slice(start, start + 5000)
-        t = part.targets[rows]
-        for name, value in scores(part.features(rows), parameters, t).items():
-            total[name] += value * len(t) / len(part)
-    return total
+            W1[used] = own
+    for p, new in zip(model.parameters(), (W1, *others), strict=True):
+        p.assign(new)
 
 
 def _factor_of_6_9() -> float:
