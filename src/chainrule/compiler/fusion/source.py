@@ -73,10 +73,14 @@ class Source(WholeWriter):
         else:
             self._rows_of_a_tile("rows", "0")
             for phase in range(0, phases + 1, 2):
+                if phase:
+                    self.wait()  # for what others have made of the whole batch
                 self._row_phase(phase)
                 self._whole_phase(phase + 1)
-        # Without phase -1, the next step begins with what each thread has for itself, and then waits anyway.
-        if self.inner is None or any(r.output.shape != () for r in self._of(-1)):
+        # The next step may begin with what each thread has for itself, and then waits anyway; not if its phase -1 writes
+        # arrays or reads new values.
+        new = set(self.schedule.targets.values())
+        if self.inner is None or any(r.output.shape != () or new & set(r.leaves) for r in self._of(-1)):
             self.wait()
 
     def _begin(self) -> None:
