@@ -124,6 +124,9 @@ class Structure:
             return
         if inside and (isinstance(x, Tensor) or hasattr(x, "as_function")):
             return
+        if isinstance(x, types.FunctionType):
+            self._function(x)
+            return
         self._seen.add(id(x))
         if isinstance(x, (list, tuple, dict)):
             if not isinstance(x, tuple):
@@ -136,9 +139,7 @@ class Structure:
         elif isinstance(x, partial):
             for part in (x.func, *x.args, *x.keywords.values()):
                 self._value(part, where)
-        elif isinstance(x, types.FunctionType):
-            self._function(x)
-        elif not _is_code(x) and x not in self._classes:
+        elif not _is_code(x) and not (isinstance(x, type) and x in self._classes):
             raise NotRecordableError(f"{where} is a {type(x).__name__}, which may change unseen")
 
     def _function(self, f: types.FunctionType) -> None:

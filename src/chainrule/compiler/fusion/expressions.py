@@ -123,7 +123,10 @@ class Expressions:
         if issubclass(e.op, Comparison):
             arrays = [x.dtype for x in e.inputs if isinstance(x, Variable)]
             floats = [d for d in arrays if d.kind == "f"] or ([self.dtype] if _has_float(e) else [])
-            common = floats[0] if floats else np.result_type(*arrays)
+            plain = any(isinstance(x, int) for x in e.inputs)  # which need not fit into the integers of an array
+            common = floats[0] if floats else np.result_type(*arrays, *[np.dtype(np.int64)] * plain)
+            if common.kind == "f" and not floats:
+                raise NotFusibleError("a comparison of integers with and without sign")
             return [common] * len(e.inputs)
         if e.op.name == "where":
             return [np.dtype(bool), e.output.dtype, e.output.dtype]
