@@ -77,8 +77,8 @@ class Source(WholeWriter):
                     self.wait()  # for what others have made of the whole batch
                 self._row_phase(phase)
                 self._whole_phase(phase + 1)
-        # The next step may begin with what each thread has for itself, and then waits anyway; not if its phase -1 writes
-        # arrays or reads new values.
+        # The next step may begin with what each thread has for itself, and then waits anyway; but not if its phase -1
+        # writes arrays or reads new values.
         new = set(self.schedule.targets.values())
         if self.inner is None or any(r.output.shape != () or new & set(r.leaves) for r in self._of(-1)):
             self.wait()

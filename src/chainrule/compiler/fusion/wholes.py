@@ -75,12 +75,13 @@ class WholeWriter(RowWriter):
             yield str(shape[0]) if shape else ""
 
     def _is_split(self, shape: tuple[Any, ...]) -> bool:
-        """Whether all threads share an array; gradients of listed rows are shared as the lists are cut."""
+        """Whether all threads share an array; a weight and its gradient are shared as the columns of the data are."""
         for root in self.schedule.roots.values():
             e = root.product or root.equation
-            gradient = e.op is Matmul and not root.rows and dims.same_shape(root.output.shape, shape)
-            if gradient and self._nonzeros(self.schedule.base(e.inputs[0])[0]) is not None:
-                return self.inner is not None
+            if e.op is Matmul and not root.rows and dims.same_shape(root.output.shape, shape):
+                x = self.schedule.base(e.inputs[0])[0]
+                if x is self.inner or self._nonzeros(x) is not None:
+                    return x is self.inner
         return bool(shape) and math.prod(shape) >= SPLIT and shape[0] >= 8
 
     def _whole_loop(self, shape: tuple[Any, ...], roots: list[Root]) -> None:
