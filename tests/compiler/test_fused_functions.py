@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.errors import DataError, Notice
+from chainrule.errors import DataError, Notice, ShapeError
 from chainrule.graph import tree
 from chainrule.ops.families import Elementwise
 
@@ -111,7 +111,7 @@ def test_every_op(dtype):
 
 def test_derivatives_of_ops():
     functions = []
-    for case in derivable_cases()[::9]:
+    for case in derivable_cases()[::16]:
 
         def f(*xs, case=case):
             value, gradients = cr.value_and_grad(lambda *ys: loss(case, *ys), tuple(range(len(xs))))(*xs)
@@ -119,7 +119,7 @@ def test_derivatives_of_ops():
 
         if reason(cr.trace(f, *case.arguments)) is None:
             functions.append((f, case.arguments))
-    assert len(functions) > 20
+    assert len(functions) > 10
     check_all(functions)
 
 
@@ -286,6 +286,6 @@ def test_no_rows_and_wrong_labels_are_told_as_by_the_graph():
     with pytest.raises(ValueError, match="zero-size"):
         largest(x[:0])
     table = cr.compile(lambda table, i: table[i] * 2, backend="numba")
-    with pytest.raises((DataError, IndexError)):
+    with pytest.raises(ShapeError, match="index 5 is out of bounds"):
         table(np.ones((3, 2)), np.array([0, 5]))
     same(table(np.arange(6.0).reshape(3, 2), np.array([0, -1])), np.array([[0.0, 2.0], [8.0, 10.0]]))
