@@ -163,8 +163,8 @@ class Recorded:
                 self.functions[key] = FusedFunction(self.graph, feeds, threads=threads, quick=feed.kind == "rows")
             except NotFusibleError as error:
                 self.functions[key] = error
-        found = self.functions[key]
-        if isinstance(found, Exception):
+        found: FusedFunction | NotFusibleError = self.functions[key]
+        if isinstance(found, NotFusibleError):
             raise found
         return found
 

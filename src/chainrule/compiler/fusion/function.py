@@ -141,7 +141,7 @@ class FusedFunction:
             np.copyto(own[name], array)
         fixed = [np.zeros(16, np.int64), NO_ORDER, *(own[name] for name in self._fixed)]
         call = partial(self._quick, np.array([a.ctypes.data for a in fixed]))
-        call.arrays = fixed  # type: ignore[attr-defined]  # they live as long as it does
+        call.arrays = fixed  # they live as long as it does
         return call
 
     def _head(self, arrays: Mapping[str, Any], rows: int, order: Array) -> list[Any]:
