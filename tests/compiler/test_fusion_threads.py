@@ -29,12 +29,23 @@ def limits():
     return [(library["filepath"], library["num_threads"]) for library in threadpool_info()]
 
 
+class Normed(nn.Module):
+    """A step begins with a sum over the first weight, of which every thread has changed its part."""
+
+    def __init__(self):
+        self.first, self.last = nn.Linear(70, 12, dtype="float64"), nn.Linear(12, 4, dtype="float64")
+
+    def forward(self, x):
+        return self.last(np.tanh(self.first(x) / np.sqrt((self.first.weight**2).sum())))
+
+
 # By threads, what the program is: by columns of the data or not, sparse or not, memory of an optimiser or not.
 SHARED = {
     "sparse, by columns": (lambda: network([70, 12, 4]), "momentum", digits(95, 70)),
     "sparse, large": (lambda: network([64, 70, 4]), "adam", digits(95, 64)),
     "sparse, narrow": (lambda: network([40, 130, 5, 4]), "rmsprop", digits(95)),
     "dense": (lambda: network([70, 64, 66, 4], nn.ReLU), "sgd", digits(95, 70, sparse=False, shift=-0.5)),
+    "weight norm": (Normed, "sgd", digits(95, 70)),
     "one unit": (lambda: network([70, 1, 4]), "adamw", digits(95, 70, sparse=False)),
 }
 

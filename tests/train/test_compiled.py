@@ -89,6 +89,20 @@ def test_an_embedding_is_left_to_the_plan():
     compare(found, trained("eager", Embedded, train), train, 1e-10)
 
 
+class Tempered(nn.Module):
+    def __init__(self):
+        self.linear, self.factor = nn.Linear(40, 4, dtype="float64"), nn.Parameter(1.5, dtype="float64")
+
+    def forward(self, x):
+        return self.linear(x) * self.factor
+
+
+def test_a_parameter_that_is_a_single_number_is_left_to_the_plan():
+    with pytest.warns(Notice, match="a single number, would be replaced while it is read"):
+        found = trained("numba", Tempered, TRAIN)
+    compare(found, trained("eager", Tempered, TRAIN), TRAIN, 1e-10)
+
+
 @pytest.mark.parametrize("dtype", [">f8", "float16"])
 def test_data_that_machine_code_cannot_read(dtype):
     train = data.Dataset(TRAIN.inputs.astype(dtype), TRAIN.targets, scale=1 / 255)

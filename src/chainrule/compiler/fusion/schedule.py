@@ -95,7 +95,7 @@ class Schedule:
             if v in self.targets or v not in self.made:
                 raise NotFusibleError(f"two arrays would take the value '{v.name}', or it is no result")
             if v.shape == ():
-                raise NotFusibleError(f"'{target.name}' is a single number, which threads would change while others read it")
+                raise NotFusibleError(f"'{target.name}', a single number, would be replaced while it is read")
             self.targets[v] = target
         self.roots: dict[Variable, Root] = {}
         for e in graph.equations:
