@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from chainrule import data
+import chainrule as cr
+from chainrule import data, nn, optim
 from chainrule.lab.experiment import Job
 from chainrule.lab.reports import ntnu_tdt4265, usc_ee541, vu_a2
+from chainrule.train import GradientNorms
 
 IDS = {
     "vu_a2": [f"3.{i}" for i in range(1, 6)],
@@ -50,8 +52,6 @@ def test_the_networks_are_the_reports():
 
 
 def test_the_first_step_of_a_derivation_would_be_noticed_if_it_were_wrong(monkeypatch):
-    import chainrule as cr
-
     monkeypatch.setattr(cr, "softmax", lambda s: np.exp(s) / np.exp(s).sum() * 1.001)
     assert max(usc_ee541.derivation().values()) > 1e-4
 
@@ -138,6 +138,24 @@ def test_a_training_that_diverges_is_a_row_and_no_failure(small_study, quick_usc
         assert (row.verdict, row.ours) == ("differs", None)
         assert "diverged: seed 0 in epoch 1" in row.why
         assert "diverged" not in rows[f"tanh, lr 0.001: {score}"].why
+
+
+def test_5_8_listening_in_two_epochs_changes_no_training(monkeypatch):
+    mnist = data.load("mnist", split="ntnu-tdt4265")
+    few = SimpleNamespace(train=mnist.train.subset(slice(200)), validation=mnist.validation.subset(slice(50)))
+    monkeypatch.setattr(ntnu_tdt4265, "_load", lambda: few)
+    ours = ntnu_tdt4265.train(0, "64-64", 4)
+
+    cr.manual_seed(0)
+    model, norms = ntnu_tdt4265._model(ntnu_tdt4265.NETWORKS["64-64"], 0), GradientNorms()
+    sgd = optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
+    trainer = cr.Trainer(model, nn.CrossEntropyLoss(), sgd, callbacks=[norms])
+    trainer.fit(few.train, few.validation, epochs=4, batch_size=32, progress=False)
+    np.testing.assert_allclose(ours["train loss"], trainer.history.train_loss, rtol=1e-4)
+    assert len(ours["gradient norms"]) == 3
+    for name, each in norms.norms.items():
+        np.testing.assert_allclose(ours["gradient norms"][name], [each[0], each[-1]], rtol=1e-3)
+    assert ntnu_tdt4265.train(0, "base", 1)["gradient norms"] == {}
 
 
 def test_the_stopping_rule_waits_for_its_patience():

@@ -33,7 +33,7 @@ FIRST_EPOCH_DEFECTS = ("6.2", "6.4", "6.5")
 IN_THE_GRADIENT = ("6.4", "6.5")  # of these, the ones whose steps are taken with a gradient written out by hand
 
 # One sample a step, in the order of the data; what is wanted of an epoch, callbacks take.
-BY_SAMPLE = {"batch_size": 1, "shuffle": False, "evaluate_every": None, "progress": False}
+BY_SAMPLE: dict[str, Any] = {"batch_size": 1, "shuffle": False, "evaluate_every": None, "progress": False}
 
 
 def experiments(quick: bool) -> list[Experiment]:
@@ -48,11 +48,11 @@ def experiments(quick: bool) -> list[Experiment]:
     return [
         training("final", mnist, FINAL_SEEDS, FINAL_EPOCHS, **final),
         training("final, 6.9 twice", mnist, FINAL_SEEDS, FINAL_EPOCHS, defect="6.9 twice", **final),
-        training("synthetic", synthetic, SEEDS, EPOCHS),
-        *(training(f"MNIST, {lr}", mnist, seeds, MNIST_EPOCHS, lr=lr) for lr, seeds in sorted(RATES.items())),
         training("synthetic, 6.1", synthetic, SEEDS, EPOCHS, defect="6.1"),
         *(training(f"final, {id}", mnist, 1, 1, defect=id, **final) for id in FIRST_EPOCH_DEFECTS),
         Experiment("first epoch", first_epoch, None, few),
+        *(training(f"MNIST, {lr}", mnist, seeds, MNIST_EPOCHS, lr=lr) for lr, seeds in sorted(RATES.items())),
+        training("synthetic", synthetic, SEEDS, EPOCHS),
         Experiment("made data", made_data),
         Experiment("MNIST as given", mnist_as_given),
     ]
@@ -237,11 +237,12 @@ def _mnist_trainer(seed: int, lr: float) -> Any:
     import chainrule as cr
     from chainrule import nn, optim
 
-    rng, start = np.random.default_rng(seed), {"weight_init": nn.init.fan_out_normal, "bias_init": nn.init.zeros}
+    rng = np.random.default_rng(seed)
+    start: dict[str, Any] = {"weight_init": nn.init.fan_out_normal, "bias_init": nn.init.zeros, "rng": rng}
     model = nn.Sequential(
-        nn.Linear(INPUTS, HIDDEN, **start, rng=rng),
+        nn.Linear(INPUTS, HIDDEN, **start),
         nn.Sigmoid(),
-        nn.Linear(HIDDEN, OUTPUTS, **start, rng=rng),
+        nn.Linear(HIDDEN, OUTPUTS, **start),
     )
     return cr.Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=lr))
 
