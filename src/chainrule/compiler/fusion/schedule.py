@@ -40,6 +40,7 @@ class Root:
     kind: str  # "element", "reduce", "product", "fill"; or "update": a product that is added to a carried array
     rows: bool
     leaves: list[Variable] = field(default_factory=list)
+    moved: set[Variable] = field(default_factory=set)  # those of them that it reads at other places than its own
     phase: int = 0
     part: int = 0
     level: int = 0
@@ -105,6 +106,7 @@ class Schedule:
             self._merge_updates()
         for root in self.roots.values():
             root.leaves = list(dict.fromkeys(self._leaves(root)))
+            root.moved = set(self._moved(root))
         for root in self.roots.values():
             self._place(root)
         self._delay_overwriting()
@@ -208,6 +210,24 @@ class Schedule:
             if isinstance(x, Variable):
                 yield from self._read(x)
 
+    def _moved(self, root: Root) -> Iterator[Variable]:
+        """The leaves that a root reads at other places, as where rows are shifted or turned around."""
+        if root.kind not in ("element", "reduce"):
+            return
+        waiting = [(root.equation, False)]
+        seen: set[tuple[Variable, bool]] = set()
+        while waiting:
+            e, before = waiting.pop()
+            moved = before or _moves(e)
+            for x in e.inputs:
+                if not isinstance(x, Variable) or (x, moved) in seen:
+                    continue
+                seen.add((x, moved))
+                if x not in self.roots and x in self.made:
+                    waiting.append((self.made[x], moved))
+                elif moved:
+                    yield x
+
     def _place(self, root: Root) -> None:
         leaves = [self.roots[v] for v in root.leaves if v in self.roots]
         if root.rows:
@@ -233,22 +253,26 @@ class Schedule:
         root.part = max(root.part, start)
 
     def _steps(self, leaf: Root, root: Root) -> int:
-        return int(not (leaf.kind == "element" and leaf.group == root.group and root.kind != "fill"))
+        together = leaf.kind == "element" and leaf.group == root.group and root.kind != "fill"
+        return int(not together or leaf.output in root.moved)
 
     def _waits(self, leaf: Root, root: Root) -> int:
         """Whether a part of a whole array must wait for all threads before it reads this one."""
         if leaf.output.shape == ():
             return 0
         aligned = root.kind == "element" and dims.same_shape(leaf.output.shape, root.output.shape)
-        return int(not aligned)
+        return int(not aligned or leaf.output in root.moved)
 
     def _delay_overwriting(self) -> None:
         """What takes an input's array comes after everything that reads the old value elsewhere."""
         for root in self.roots.values():
             if root.target is None:
                 continue
+            if root.target in root.moved:
+                raise NotFusibleError(f"'{root.target.name}' is replaced by its own elements at other places")
             for other in self.roots.values():
                 aligned = other.kind == "element" and dims.same_shape(other.output.shape, root.output.shape)
+                aligned &= root.target not in other.moved
                 if other is root or root.target not in other.leaves or other.rows:
                     late = other.rows and root.target in other.leaves and other.phase > root.phase
                     if late:
@@ -280,6 +304,16 @@ class Schedule:
             elif root.kind == "element":
                 same = [r for r in found if (r.phase, r.part) == (root.phase, root.part) and r.group == root.group]
                 root.stored = len(same) < len(found) or any(r.kind != "element" for r in found)
+
+
+def _moves(e: Equation) -> bool:
+    """Whether an element of its output comes from another place of its input."""
+    if e.op is Reshape:
+        old, new = ([n for n in shape if not dims.same(n, 1)] for shape in (e.inputs[0].shape, e.output.shape))
+        return not dims.same_shape(tuple(old), tuple(new))
+    if e.op is Getitem:
+        return any(part != slice(None) for part in e.attributes["index"])
+    return e.op in (Transpose, Pad, Concatenate)
 
 
 def _single(root: Root) -> bool:
