@@ -127,7 +127,7 @@ def test_the_ops_without_a_program_are_these():
     found = {}
     for case in all_cases():
         f, arrays = function_of(case, np.float64)
-        if all(x.size for x in arrays) and (why := reason(cr.trace(f, *arrays))) not in (None, NOTHING):
+        if all(x.size for x in arrays) and reason(cr.trace(f, *arrays)) not in (None, NOTHING):
             found.setdefault(case.op.name, []).append(str(case))
     print(found)
     assert {name: len(cases) for name, cases in found.items()} == {
@@ -250,6 +250,26 @@ def test_dtypes_views_and_constants(name):
         for (_, a), (_, b) in pairs:
             same(a, b)
             assert not np.shares_memory(a, given)
+
+
+def test_what_is_shifted_or_turned_is_read_where_it_was():
+    def f(x, W):
+        y = np.tanh(x)
+        z = np.concatenate([y[:, 1:], y[:, :1]], axis=1) + y[:, ::-1] * y
+        u = np.exp(W)
+        return (
+            z * 2 + z[:, ::-1],
+            np.pad(z[:, 1:], ((0, 0), (1, 0))) * z,
+            u.T * u,
+            u[::-1] + u * u.reshape(4, 2, 2).reshape(4, 4),
+        )
+
+    W = np.random.default_rng(1).normal(size=(4, 4))
+    compiled = cr.compile(f, batch={"x": 0}, backend="numba")
+    for n in (1, 3, 600):
+        x = np.random.default_rng(n).normal(size=(n, 4))
+        for ours, other in zip(compiled(x, W), f(x, W), strict=True):
+            same(ours, other)
 
 
 def test_the_backend_is_asked_for_by_argument_or_environment(monkeypatch):

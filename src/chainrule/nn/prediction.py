@@ -276,7 +276,7 @@ def _quick(
                 y = like.copy()
                 call(n, x, y)
                 return y
-        except (TypeError, ValueError):  # an array of another type, or one in the place of another one
+        except (TypeError, ValueError, ChainruleError):  # an array of another type, or one in the place of another one
             pass
         return None
 
