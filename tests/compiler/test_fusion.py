@@ -152,7 +152,7 @@ PROGRAMS = {
     batch_size=st.one_of(st.none(), st.integers(1, 130)),
     shuffle=st.booleans(),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_any_numbers_of_rows(name, rows, batch_size, shuffle):
     make, optimizer, sparse, dtype, shift, tolerance = PROGRAMS[name]
     drawn = digits(rows, sparse=sparse)
