@@ -1,6 +1,8 @@
 """Inputs of which only the non-zero elements are listed: what they are made of, and when they are worth their while."""
 
 import inspect
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,19 +75,29 @@ def unscaled(graph: Graph, x: Variable, scale: float, shift: float) -> Graph:
 
 
 def listed(inputs: Array, rows: Array, dtype: np.dtype[Any], parts: int = 1) -> Nonzeros:
-    """The non-zero elements of some rows, each row cut in parts for so many threads."""
+    """The non-zero elements of some rows, each row cut in parts for so many threads, which also make the lists."""
     values = inputs.dtype if inputs.dtype == np.uint8 else dtype
     columns = np.dtype(np.uint16 if inputs.shape[1] <= 2**16 else np.uint32)
     words = _words(inputs)
     module = load(_source(inputs), lambda module: _compile(module, inputs[:0], words[:0], columns, values))
     cuts = np.zeros((len(rows), parts + 1), np.int64)
-    module.count_nonzeros(inputs, words, rows, cuts)
+    shares = [slice(len(rows) * p // parts, len(rows) * (p + 1) // parts) for p in range(parts)]
+    _together(lambda share: module.count_nonzeros(inputs, words, rows[share], cuts[share]), shares)
     ends = np.cumsum(cuts[:, parts])
     total = int(ends[-1]) if len(rows) else 0
     cuts[1:] += ends[:-1, None]
     found = Nonzeros(np.empty(total + 1, columns), np.empty(total + 1, values), cuts)
-    module.list_nonzeros(inputs, words, rows, cuts, found.columns, found.values)
+    lists = found.columns, found.values
+    _together(lambda share: module.list_nonzeros(inputs, words, rows[share], cuts[share], *lists), shares)
     return found
+
+
+def _together(work: Callable[[slice], object], shares: list[slice]) -> None:
+    if len(shares) == 1:
+        work(shares[0])
+        return
+    with ThreadPoolExecutor(len(shares)) as pool:
+        list(pool.map(work, shares))
 
 
 def _words(inputs: Array) -> Array:
@@ -118,19 +130,26 @@ def count_nonzeros(inputs: Any, words: Any, rows: Any, cuts: Any) -> None:
 def list_nonzeros(inputs: Any, words: Any, rows: Any, cuts: Any, columns: Any, values: Any) -> None:
     """Write the columns and values of each row's elements that are not zero.
 
-    Every element is written, and the next one over it if it was zero, since no processor can guess which are; so the
-    lists have a place more than elements.
+    Every element is written, and the next one over it if it was zero, since no processor can guess which are. That
+    would write behind the end of the last row, where another thread's elements are; so there it is done with care.
     """
-    width, last = inputs.shape[1], cuts.shape[1] - 1
+    width, end = inputs.shape[1], np.uint64(cuts[-1, -1] if rows.size else 0)
     for i in range(rows.size):
-        row, place, end = inputs[rows[i]], cuts[i, 0], cuts[i, last]
+        row, place = inputs[rows[i]], np.uint64(cuts[i, 0])
         for j in range(0, width, 8):
             if words.shape[1] and words[rows[i], j // 8] == 0:
                 continue
-            for k in range(j, min(j + 8, width)):
-                columns[place] = k
-                values[place] = row[k]
-                place += np.int64(row[k] != 0 and place < end)
+            if i < rows.size - 1:
+                for k in range(j, min(j + 8, width)):
+                    columns[place] = k
+                    values[place] = row[k]
+                    place += np.uint64(row[k] != 0)
+            else:
+                for k in range(j, min(j + 8, width)):
+                    if row[k] != 0 and place < end:
+                        columns[place] = k
+                        values[place] = row[k]
+                        place += np.uint64(1)
 
 
 def _compile(module: Any, inputs: Array, words: Array, columns: Any, values: Any) -> None:
