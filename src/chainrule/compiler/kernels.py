@@ -218,7 +218,7 @@ def add_nonzeros_outer_row(
 
         def add(column: Any, value: Any, _: list[Any]) -> list[Any]:
             target = builder.gep(rows, [builder.mul(column, size)])
-            for (start, _), vector, x in zip(pieces, vectors, scaled, strict=True):
+            for (start, _length), vector, x in zip(pieces, vectors, scaled, strict=True):
                 before = _load(builder, target, start, vector, itemsize)
                 new = _multiply_add(builder, _splat(builder, vector, value), x, before)
                 builder.store(new, _place(builder, target, start, vector), align=itemsize)

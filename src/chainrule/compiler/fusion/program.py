@@ -83,7 +83,7 @@ class Program:
         self.names = [source.names[v] for v in graph.inputs]
         given = {i: v for i, (v, feed) in enumerate(zip(graph.inputs, feeds, strict=True)) if feed.padded}
         self.held = {self.names[i]: _aligned(padded(v), v.dtype) for i, v in given.items()}
-        self.views = {i: self.held[self.names[i]][(..., *map(slice, v.shape))] for i, v in given.items()}
+        self.views = {i: _part(self.held[self.names[i]], v.shape) for i, v in given.items()}
         self.counter = np.zeros(16, np.int64)
         self.lock = threading.Lock()
         self._function: Any = None
@@ -172,6 +172,13 @@ def _controller() -> Any:
     import scipy.linalg.cython_blas  # noqa: F401  the BLAS that Numba calls
 
     return ThreadpoolController()
+
+
+def _part(array: Array, shape: Any) -> Array:
+    """The beginning of an array, along each axis."""
+    index: Any = (..., *map(slice, shape))
+    part: Array = array[index]
+    return part
 
 
 def _sized(shape: tuple[Any, ...], rows: int) -> tuple[int, ...]:
