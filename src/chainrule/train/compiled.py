@@ -46,7 +46,9 @@ class CompiledTraining:
         self.steps = math.ceil(len(train) / batch_size)
         self.backend = wanted
         self._data = _data(train)
-        if wanted != "eager" and self._record():
+        if wanted == "auto" and self._least(epochs) < backends.PLANNED_FROM:
+            self.backend = "eager"
+        elif wanted != "eager" and self._record():
             self.backend = backends.chosen(wanted, self._seconds(epochs))
             self._prepare()
 
@@ -57,6 +59,12 @@ class CompiledTraining:
             return False
         self._fused.look_again()
         return backends.chosen(wanted, self._seconds(epochs)) == self.backend
+
+    def _least(self, epochs: int) -> float:
+        """Seconds on the plan as they are known before anything is recorded: from the number of parameters alone."""
+        parameters = sum(int(p.size) for p in self.trainer.model.parameters())
+        samples, steps = len(self.train) * epochs, self.steps * epochs
+        return 6 * parameters * samples / backends.RATE + 20 * backends.CALL * steps
 
     def _seconds(self, epochs: int) -> float:
         sizes = dict.fromkeys(self.graph.sizes, self.batch_size)
