@@ -200,3 +200,11 @@ def test_a_large_file_is_listed_some_rows_at_a_time(monkeypatch, tmp_path):
             patched.setattr(fused, "LISTED", 2**14)
             found = trained("numba", make, mapped, batch_size=70)
         compare(found, expected, train, 0)
+
+
+def test_the_program_of_a_fit_can_be_read():
+    """The module of machine code, the plan's function, or nothing."""
+    texts = {backend: trained(backend, small, TRAIN).source for backend in ("numba", "numpy", "eager")}
+    assert "def run(thread, threads" in texts["numba"]
+    assert "np.matmul(" in texts["numpy"]
+    assert texts["eager"] == ""

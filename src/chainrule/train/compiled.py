@@ -52,6 +52,13 @@ class CompiledTraining:
             self.backend = backends.chosen(wanted, self._seconds(epochs))
             self._prepare()
 
+    @property
+    def source(self) -> str:
+        """The program as text."""
+        return {"numba": lambda: self._fused.program.source, "numpy": lambda: self._plan.source}.get(
+            self.backend, str
+        )()
+
     def continues(self, train: Dataset, batch_size: int, epochs: int, wanted: str) -> bool:
         """Whether a further fit can go on with this one's program: with the same model, data and settings."""
         same = (train, self._data, batch_size, wanted) == (self.train, _data(train), self.batch_size, self.wanted)

@@ -114,6 +114,11 @@ class Trainer:
         done = f"{self.epoch} epoch{'s' * (self.epoch != 1)} trained"
         return f"Trainer({self.loss!r}, {self.optimizer!r}, {done}) of\n{self.model!r}"
 
+    @property
+    def source(self) -> str:
+        """The program of the last fit as text: a Numba module, or a plan's function; empty in eager mode."""
+        return self._compiled.source if self._compiled is not None else ""
+
     def fit(
         self,
         train: Dataset,
