@@ -206,5 +206,5 @@ def test_the_program_of_a_fit_can_be_read():
     """The module of machine code, the plan's function, or nothing."""
     texts = {backend: trained(backend, small, TRAIN).source for backend in ("numba", "numpy", "eager")}
     assert "def run(thread, threads" in texts["numba"]
-    assert "np.matmul(" in texts["numpy"]
+    assert "np.dot(" in texts["numpy"]
     assert texts["eager"] == ""
