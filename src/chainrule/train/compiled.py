@@ -1,6 +1,7 @@
 """Epochs without Python: a training step as a fused program, or as a plan where it cannot be fused."""
 
 import math
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,7 +43,9 @@ class CompiledTraining:
     """
 
     def __init__(self, trainer: "Trainer", train: Dataset, batch_size: int, epochs: int, wanted: str) -> None:
-        self.trainer, self.train, self.batch_size, self.wanted = trainer, train, batch_size, wanted
+        # The trainer holds this; a second reference back would keep both, and the lists of the data, for long.
+        self.trainer: Trainer = weakref.proxy(trainer)
+        self.train, self.batch_size, self.wanted = train, batch_size, wanted
         self.steps = math.ceil(len(train) / batch_size)
         self.backend = wanted
         self._data = _data(train)
@@ -64,8 +67,13 @@ class CompiledTraining:
         same = (train, self._data, batch_size, wanted) == (self.train, _data(train), self.batch_size, self.wanted)
         if not same or self.backend != "numba" or not _identical(self._depends_on(), self._recorded):
             return False
-        self._fused.look_again()
+        self.look_again()
         return backends.chosen(wanted, self._seconds(epochs)) == self.backend
+
+    def look_again(self) -> None:
+        """Forget what was found in the data, which may be changed before the next fit, and which takes memory."""
+        if self.backend == "numba":
+            self._fused.look_again()
 
     def _least(self, epochs: int) -> float:
         """Seconds on the plan as they are known before anything is recorded: from the number of parameters alone."""

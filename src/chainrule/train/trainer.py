@@ -178,6 +178,8 @@ class Trainer:
         self._check_schedule(last)
         run_epoch = self._epochs(train, batch_size, rng if shuffle else None, epochs, callbacks)
         with ExitStack() as ends:
+            if self._compiled is not None:
+                ends.callback(self._compiled.look_again)
             for callback in reversed(callbacks):
                 ends.callback(callback.on_fit_end, self)  # in their order, each one even if another raises
             for callback in callbacks:
