@@ -90,8 +90,17 @@ def planned_seconds(graph: Graph, sizes: Mapping[str, int], runs: int) -> float:
 def threads(work: float) -> int:
     """How many threads share a step of so much work: at most those that BLAS may use here, and the process's cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    allowed = min((lib["num_threads"] for lib in _controller().info() if lib["user_api"] == "blas"), default=cores)
+    allowed = before_limit[-1] if before_limit else blas_threads()
     return max(1, min(cores, allowed, math.floor(work / ONE_THREAD) + (work >= ONE_THREAD)))
+
+
+def blas_threads() -> int:
+    """How many threads BLAS may use now."""
+    return min((lib["num_threads"] for lib in _controller().info() if lib["user_api"] == "blas"), default=2**16)
+
+
+# While a program runs, BLAS has one thread; here is how many it had before.
+before_limit: list[int] = []
 
 
 @cache

@@ -28,11 +28,11 @@ _array_of = attrgetter("_value")
 
 
 class NotRecordableError(ChainruleError):
-    """A forward pass cannot be kept as a graph; the message says why."""
+    """A forward pass, or a training step, cannot be kept as a graph; the message says why. Eager mode computes it."""
 
 
 class Structure:
-    """What a model is made of at a moment.
+    """What a model is made of at a moment; and other objects that take part, such as a loss.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Structure:
         If the forward pass reads something that may change unseen.
     """
 
-    def __init__(self, model: "Module") -> None:
+    def __init__(self, model: "Module", *others: Any) -> None:
         self._views: list[Iterable[Any]] = []
         self._expected: list[Any] = []
         self._decisive: list[Any] = []  # what is expected, without the flags of training mode
@@ -58,9 +58,9 @@ class Structure:
         modules = [m for _, m in model.named_modules()]
         for m in modules:
             m.training = m.training  # an attribute of each, so that evaluation mode adds none
-        self._classes = {cls for m in modules for cls in type(m).__mro__}
+        self._classes = {cls for m in (*modules, *others) for cls in type(m).__mro__}
         self.foreign = not all(_of_a_library(cls) for cls in self._classes)
-        for m in modules:
+        for m in (*modules, *others):
             self._module(m)
         for cls in self._classes:
             if not _of_a_library(cls):
@@ -100,7 +100,7 @@ class Structure:
         self._expected += values
         self._decisive += values if decisive is None else decisive
 
-    def _module(self, module: "Module") -> None:
+    def _module(self, module: Any) -> None:
         attributes = vars(module)
         self._restored.append((attributes, dict(attributes)))
         decisive = [x for pair in attributes.items() if pair[0] != "training" for x in pair]

@@ -13,9 +13,10 @@ from chainrule.data import Dataset
 from chainrule.errors import ChainruleError, CompilerError
 from chainrule.graph.graph import Graph
 from chainrule.nn import init
+from chainrule.nn.structure import NotRecordableError, Structure
 from chainrule.ops import dims
 from chainrule.ops.dims import Later
-from chainrule.train.step_graph import NotRecordableError, Roles, step_graph
+from chainrule.train.step_graph import Roles, step_graph
 
 if TYPE_CHECKING:
     from chainrule.train.trainer import Trainer
@@ -64,8 +65,8 @@ class CompiledTraining:
 
     def continues(self, train: Dataset, batch_size: int, epochs: int, wanted: str) -> bool:
         """Whether a further fit can go on with this one's program: with the same model, data and settings."""
-        same = (train, self._data, batch_size, wanted) == (self.train, _data(train), self.batch_size, self.wanted)
-        if not same or self.backend != "numba" or not _identical(self._depends_on(), self._recorded):
+        same = train is self.train and (batch_size, wanted) == (self.batch_size, self.wanted)
+        if not same or self.backend != "numba" or not self._holds():
             return False
         self.look_again()
         return backends.chosen(wanted, self._seconds(epochs)) == self.backend
@@ -87,10 +88,13 @@ class CompiledTraining:
 
     def _record(self) -> bool:
         """Whether a step can be recorded; if not, it is eager mode's."""
-        self.trainer.model.train()
-        self._recorded = self._depends_on()
+        model = self.trainer.model.train()
+        self._settings, self._data = self._decided(), _data(self.train)
         try:
+            self._structure = Structure(model, self.trainer.loss)
             self.graph, self.roles = self._recording()
+            if self._structure.foreign and not _same(self.graph, self._recording()[0]):
+                raise NotRecordableError("two recordings of it differ, so something in it changes by itself.")
         except NotRecordableError as error:
             self.backend = "eager"
             if self.wanted != "auto":
@@ -105,16 +109,18 @@ class CompiledTraining:
         if self.backend == "numpy":
             self._plan = Plan(self.graph, into=self.roles.replaces)
 
-    def _depends_on(self) -> list[Any]:
-        """What the recording was made from; a callback may change it between epochs."""
+    def _holds(self) -> bool:
+        """Whether what was recorded still holds; a callback may change anything between epochs."""
+        same = self._structure.unchanged() and self._data == _data(self.train)
+        return same and _identical(self._decided(), self._settings)
+
+    def _decided(self) -> list[Any]:
+        """What a recording depends on beside the model's own structure."""
         trainer = self.trainer
-        parts = [*(m for _, m in trainer.model.named_modules()), trainer.loss]
-        tensors = trainer.model.tensors()
-        optimizer = trainer.optimizer
+        tensors, optimizer = trainer.model.tensors(), trainer.optimizer
         steps = {optimizer.steps_made([i]) for i, p in enumerate(optimizer.parameters) if p.requires_grad}
-        settings = [optimizer, len(steps) > 1, trainer.clip_norm, trainer.clip_value]
-        settings += [p.requires_grad for p in tensors]
-        return [*parts, *tensors, *settings, *(value for part in parts for value in vars(part).values())]
+        settings = [trainer.loss, optimizer, len(steps) > 1, trainer.clip_norm, trainer.clip_value]
+        return [*tensors, *settings, *(p.requires_grad for p in tensors)]
 
     def _recording(self) -> tuple[Graph, Roles]:
         trainer, train = self.trainer, self.train
@@ -152,7 +158,7 @@ class CompiledTraining:
         DivergenceError
             If a loss is not finite; the parameters are those before that step.
         """
-        if not _identical(self._depends_on(), self._recorded) and self._record():
+        if self.backend != "eager" and not self._holds() and self._record():
             self._prepare()
         if self.backend == "eager":
             taken = [self.trainer.step(*self._batch(order, k), _place(where, k)) for k in range(self.steps)]
@@ -254,6 +260,12 @@ def _check_sizes(graph: Graph, batches: set[int]) -> None:
                 dims.evaluate(x, dict.fromkeys(graph.sizes, rows))
             except ZeroDivisionError:
                 raise NotRecordableError(f"'{x}' has no value for a batch of {rows}.") from None
+
+
+def _same(a: Graph, b: Graph) -> bool:
+    """Whether two recordings are of the same program."""
+    arrays = zip(a.constants.values(), b.constants.values(), strict=False)
+    return repr(a) == repr(b) and all(np.array_equal(x, y, equal_nan=x.dtype.kind == "f") for x, y in arrays)
 
 
 def _identical(a: list[Any], b: list[Any]) -> bool:

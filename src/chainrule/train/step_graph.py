@@ -8,20 +8,16 @@ from typing import Any
 import numpy as np
 
 from chainrule.engine import Tensor, value_and_grad
-from chainrule.errors import ChainruleError
 from chainrule.graph import Graph, Variable, trace
 from chainrule.graph.simplification import simplify
 from chainrule.graph.tracing import NamedFunction
 from chainrule.nn.losses import Loss
 from chainrule.nn.module import Module
+from chainrule.nn.structure import NotRecordableError as NotRecordableError
 from chainrule.optim import Optimizer
 from chainrule.optim.clip import clipped
 
 Array = np.ndarray[Any, Any]
-
-
-class NotRecordableError(ChainruleError):
-    """This training step cannot be one graph; the message says why. The steps of eager mode can still be taken."""
 
 
 @dataclass(frozen=True)

@@ -275,8 +275,12 @@ class Trainer:
         if compiled.backend == "eager":
             return lambda: self._run_epoch(batches(), listening)
         shuffled = rng if size < len(train) else None
+        theirs = [*callbacks, *([self.schedule] if self.schedule is not None else [])]
+        watched = any(not type(each).__module__.startswith("chainrule.") for each in theirs)
 
         def run() -> np.ndarray[Any, Any]:
+            if watched:
+                compiled.look_again()  # somebody's own code may have changed the data
             order = None if shuffled is None else shuffled.permutation(len(train))
             losses = compiled.epoch(order, f"epoch {self.epoch}")
             self.backend = compiled.backend

@@ -160,6 +160,9 @@ def _compile(module: Any, inputs: Array, words: Array, columns: Any, values: Any
 
 def _source(inputs: Array) -> str:
     kind = f"{inputs.dtype} {inputs.flags.c_contiguous} {inputs.flags.writeable}"
-    functions = "\n\n".join(f"@njit(nogil=True)\n{inspect.getsource(f)}" for f in (count_nonzeros, list_nonzeros))
     imports = "from typing import Any\n\nimport numpy as np\nfrom numba import njit"
-    return f'"""Rows as lists of non-zero elements."""\n# {kind}\n\n{imports}\n\n\n{functions}'
+    return f'"""Rows as lists of non-zero elements."""\n# {kind}\n\n{imports}\n\n\n{_TEXT}'
+
+
+# Read when this is imported, as the library of `source.py` is.
+_TEXT = "\n\n".join(f"@njit(nogil=True)\n{inspect.getsource(f)}" for f in (count_nonzeros, list_nonzeros))

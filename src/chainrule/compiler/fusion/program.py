@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from chainrule.compiler import backend as backends
 from chainrule.compiler.cache import load
 from chainrule.compiler.fusion.primitives import decompose
 from chainrule.compiler.fusion.schedule import Schedule
@@ -154,6 +155,7 @@ class _OneBlasThread:
     def __enter__(self) -> None:
         with self.lock:
             if not self.running:
+                backends.before_limit.append(backends.blas_threads())
                 self.limit.enter_context(_controller().limit(limits=1, user_api="blas"))
             self.running += 1
 
@@ -162,6 +164,7 @@ class _OneBlasThread:
             self.running -= 1
             if not self.running:
                 self.limit.close()
+                backends.before_limit.clear()
 
 
 _one_blas_thread = _OneBlasThread()

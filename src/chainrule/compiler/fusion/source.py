@@ -2,13 +2,19 @@
 
 import hashlib
 import inspect
-from typing import Any
 
 from chainrule.compiler import elementary, kernels, philox
 from chainrule.compiler.fusion import inlined
 from chainrule.compiler.fusion.schedule import NotFusibleError
 from chainrule.compiler.fusion.wholes import WholeWriter
-from chainrule.compiler.fusion.writer import FIXED, start_of
+from chainrule.compiler.fusion.writer import FIXED
+
+# Read when this is imported: a file that is replaced later, by an upgrade say, has other text than the code that runs.
+_LIBRARY = {
+    name: f for part in (elementary, philox, inlined) for name, f in vars(part).items() if inspect.isfunction(f)
+}
+_TEXTS = {name: inspect.getsource(f) for name, f in _LIBRARY.items()}
+_KERNELS = hashlib.sha256(inspect.getsource(kernels).encode()).hexdigest()[:16]
 
 
 class Source(WholeWriter):
@@ -25,36 +31,34 @@ class Source(WholeWriter):
     def _module(self, head: str) -> str:
         body = "\n".join([head, *self.lines])
         return (
-            _HEAD.format(real=f"np.{self.dtype}", kernels=_digest()) + self._functions(body) + _DECORATOR + body + "\n"
+            _HEAD.format(real=f"np.{self.dtype}", kernels=_KERNELS) + self._functions(body) + _DECORATOR + body + "\n"
         )
 
     def _functions(self, body: str) -> str:
         """The functions that the body calls, from the files where they are tested."""
         width = 8 * self.dtype.itemsize
-        found: dict[str, str] = {"wait": inspect.getsource(inlined.wait)}
+        found: dict[str, str] = {"wait": _TEXTS["wait"]}
         for name in ("maximum", "minimum"):
             if f"{name}(" in body:
-                found[name] = inspect.getsource(getattr(inlined, name))
-        library = {name: f for part in (elementary, philox) for name, f in vars(part).items() if inspect.isfunction(f)}
+                found[name] = _TEXTS[name]
         aliases = []
         for alias in ("exp", "log", "tanh", "sigmoid", "expm1", "log1p", "erf", "fill_mask"):
             if f"{alias}(" in body.replace(f"math.{alias}(", f"{alias}("):
                 full = f"{alias}{'_' if alias[-1] == '1' or alias[-2:] == '1p' else ''}{width}"
                 full = alias if alias == "fill_mask" else full
-                self._include(full, library, found)
+                self._include(full, found)
                 aliases += [f"{alias} = {full}"] * (alias != full)
         # Inlined whatever their length, or the loops that call them would not become vector instructions. No more than
         # "contract": other flags would undo their careful order of operations.
         careful = "@njit(nogil=True, error_model='numpy', fastmath={'contract'}, forceinline=True)\n"
         return "\n\n".join(careful + text for text in found.values()) + "\n" + "\n".join(aliases) + "\n\n\n"
 
-    def _include(self, name: str, library: dict[str, Any], found: dict[str, str]) -> None:
-        if name in found:
-            return
-        for used in library[name].__code__.co_names:
-            if used in library:
-                self._include(used, library, found)
-        found[name] = inspect.getsource(library[name])
+    def _include(self, name: str, found: dict[str, str]) -> None:
+        if name not in found:
+            for used in _LIBRARY[name].__code__.co_names:
+                if used in _LIBRARY:
+                    self._include(used, found)
+            found[name] = _TEXTS[name]
 
     def _step(self) -> None:
         graph = self.schedule.graph
@@ -94,7 +98,7 @@ class Source(WholeWriter):
         collected = [r for r in self._of(1) if self.schedule.crosses(r)]
         for root in collected:
             if root.output.shape == ():
-                self.write(f"{self.names[root.output]} = {start_of(root)}")
+                self.begin_number(root)
         with self.block(f"for tile in range(0, rows, {self.tile}):"):
             self._rows_of_a_tile(f"min({self.tile}, rows - tile)", None)
             self._row_phase(0)
@@ -109,6 +113,9 @@ class Source(WholeWriter):
         for root in collected:
             if root.output.shape == ():
                 self._keep_number(root)
+        for root in collected:
+            if root.output in self.sums:
+                self.end_number(root)
         self._whole_phase(1, leave_out=collected)
 
     def _rows_of_a_tile(self, count: str, tile: str | None) -> None:
@@ -117,10 +124,6 @@ class Source(WholeWriter):
         self.write(f"n = {count if self.batch > 1 else 1}")
         shared = "n * thread // threads, n * (thread + 1) // threads"
         self.write(f"lo, hi = {shared if self.threads > 1 else '0, n'}")
-
-
-def _digest() -> str:
-    return hashlib.sha256(inspect.getsource(kernels).encode()).hexdigest()[:16]
 
 
 _HEAD = '''"""A fused program, written by chainrule.
@@ -152,4 +155,6 @@ real = {real}
 
 
 '''
-_DECORATOR = "@njit(nogil=True, error_model='numpy', fastmath={'contract', 'reassoc', 'nsz', 'arcp'})\n"
+# "contract" lets a product and a sum be one instruction. What else fastmath allows would undo code whose order of
+# operations is meant: (x + c) - c rounds x.
+_DECORATOR = "@njit(nogil=True, error_model='numpy', fastmath={'contract'})\n"

@@ -82,7 +82,7 @@ class WholeWriter(RowWriter):
                 x = self.schedule.base(e.inputs[0])[0]
                 if x is self.inner or self._nonzeros(x) is not None:
                     return x is self.inner
-        return bool(shape) and math.prod(shape) >= SPLIT and shape[0] >= 8
+        return len(shape) > 1 and math.prod(shape) >= SPLIT and shape[0] >= 8
 
     def _whole_loop(self, shape: tuple[Any, ...], roots: list[Root]) -> None:
         sizes = roots[0].group
@@ -129,9 +129,10 @@ class WholeWriter(RowWriter):
         sizes = [("n" if k == 0 and rows else n) for k, n in enumerate(x.shape) if not dims.same(n, 1)]
         if v.shape == ():
             if not again:
-                self.write(f"{self.names[v]} = {start_of(root)}")
-            self.expressions.locals[v] = self.names[v]
+                self.begin_number(root)
             self._sum_up(root, x, sizes)
+            if not again:
+                self.end_number(root)
             return
         with self._share(v.shape) as share:
             split = share.startswith("first")

@@ -102,6 +102,7 @@ class Writer:
         self.constants: dict[str, np.ndarray[Any, Any]] = {}
         self.owners: dict[tuple[Any, ...], int] = {}
         self.outputs: dict[Variable, str] = {}
+        self.sums: dict[Variable, str] = {}  # where a number that is being added up is kept
         self.inner, self.partial = self._shared_by_columns()
         self._name_everything()
 
@@ -283,25 +284,40 @@ class Writer:
     def _begin_sum(self, root: Root, row: Index, letters: Sequence[str]) -> None:
         v = root.output
         if self._is_number(root, row):
-            name = f"{self.names[v]}_" if v in self.expressions.places else self.names[v]
-            self.expressions.locals[v] = name
-            self.write(f"{name} = {start_of(root)}")
+            self.begin_number(root)
             return
         sizes = [n for n in v.shape[len(row) :] if not dims.same(n, 1)]
         with self.loops(sizes, letters):
             self.write(f"{self.expressions.places[v](self._index(v.shape, row, letters))} = {start_of(root)}")
+
+    def begin_number(self, root: Root) -> None:
+        """Begin a sum or a maximum that is a single number; sums of float32 are added up in float64."""
+        v = root.output
+        name = f"{self.names[v]}_" if v in self.expressions.places else self.names[v]
+        wide = root.equation.op is Sum and v.dtype == np.float32
+        self.sums[v] = f"{name}_sum" if wide else name
+        self.expressions.locals[v] = name
+        self.write(f"{self.sums[v]} = {'0.0' if wide else start_of(root)}")
+
+    def end_number(self, root: Root) -> None:
+        """Make a number of the dtype of what has been added up."""
+        v = root.output
+        if (total := self.sums.pop(v)) != self.expressions.locals[v]:
+            self.write(f"{self.expressions.locals[v]} = real({total})")
 
     def _is_number(self, root: Root, row: Index) -> bool:
         return all(dims.same(n, 1) for n in root.output.shape[len(row) :])
 
     def _add(self, root: Root, text: str, index: Index) -> None:
         v = root.output
-        target = self.expressions.locals.get(v) or self.expressions.places[v](self._kept(root, index))
+        target = self.sums.get(v) or self.expressions.places[v](self._kept(root, index))
         function = _ADDING.get(root.equation.op.name, "minimum({0}, {1})")
         self.write(f"{target} = {function.format(target, text)}")
 
     def _end_sum(self, root: Root, row: Index) -> None:
         v = root.output
+        if v in self.sums:
+            self.end_number(root)
         if v in self.expressions.locals and root.stored and v in self.expressions.places:
             index = [*row, *["0"] * (len(v.shape) - len(row))]
             self.write(f"{self.expressions.places[v](index)} = {self.expressions.locals[v]}")
