@@ -112,10 +112,8 @@ class Source(WholeWriter):
             self.wait()
         for root in collected:
             if root.output.shape == ():
-                self._keep_number(root)
-        for root in collected:
-            if root.output in self.sums:
                 self.end_number(root)
+                self._keep_number(root)
         self._whole_phase(1, leave_out=collected)
 
     def _rows_of_a_tile(self, count: str, tile: str | None) -> None:

@@ -44,7 +44,7 @@ class WholeWriter(RowWriter):
 
     def _keep_number(self, root: Root) -> None:
         """Put a number that somebody wants to know where it belongs, once it is known."""
-        name = self.names[root.output]
+        name = self.expressions.locals[root.output]
         if root.output in self.outputs:
             self.write(f"{self.outputs[root.output]}[()] = {name}")
         if self.loss and root.output is self.schedule.graph.outputs[0]:
@@ -59,9 +59,9 @@ class WholeWriter(RowWriter):
             self._collect(root)
         elif root.kind == "element":
             self.write(f"{name} = {self.expressions.formula(root.equation, ())}")
+            self.expressions.locals[root.output] = name
         else:
             raise NotFusibleError(f"'{root.equation!r}' is no single number's formula")
-        self.expressions.locals[root.output] = name
 
     @contextmanager
     def _share(self, shape: tuple[Any, ...]) -> Iterator[str]:
@@ -183,13 +183,13 @@ class WholeWriter(RowWriter):
 
     def _small_product(self, root: Root, a: Variable, b: Variable, target: str, alpha: str) -> None:
         height, width = (int(n) for n in (root.product or root.equation).output.shape)
-        with self._share((height, width)):
+        with self._share((height, width)) as share:
             self.write(f"factor = {alpha}")
             if root.kind != "update":
                 once = self.block("if tile == 0:") if self.schedule.tiled else nullcontext()
-                with once, self.loops([height, width], ["i", "j"]):
+                with once, self.loops([share, width], ["i", "j"]):
                     self.write(f"{target}[i, j] = 0")
-            with self.loops(["n", height, width], ["k", "i", "j"]):
+            with self.loops(["n", share, width], ["k", "i", "j"]):
                 left, right = f"{self._rows_of(a)}[k, i]", f"{self._rows_of(b)}[k, j]"
                 self.write(f"{target}[i, j] += factor * {left} * {right}")
 
