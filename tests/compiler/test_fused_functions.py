@@ -309,3 +309,15 @@ def test_no_rows_and_wrong_labels_are_told_as_by_the_graph():
     with pytest.raises(ShapeError, match="index 5 is out of bounds"):
         table(np.ones((3, 2)), np.array([0, 5]))
     same(table(np.arange(6.0).reshape(3, 2), np.array([0, -1])), np.array([[0.0, 2.0], [8.0, 10.0]]))
+
+
+def test_machine_code_is_compared_with_the_plan_once(monkeypatch):
+    """A planted error: the plan's numbers come back, with a notice."""
+    from chainrule.compiler.fusion import expressions
+
+    monkeypatch.setitem(expressions.FORMULAS, "tanh", "({0} * 0.9)")
+    x = np.linspace(-1, 1, 9)
+    fast = cr.compile(lambda x: np.tanh(x) + 1, backend="numba")
+    with pytest.warns(Notice, match="gives other numbers"):
+        np.testing.assert_array_equal(fast(x), np.tanh(x) + 1)
+    np.testing.assert_array_equal(fast(x), np.tanh(x) + 1)

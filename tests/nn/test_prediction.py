@@ -442,3 +442,18 @@ def test_scores_are_taken_in_the_backend_of_the_fit(backend, monkeypatch):
     expected = nn.CrossEntropyLoss()(outputs, train.targets)
     assert scores.loss == pytest.approx(float(expected), rel=1e-12)
     assert scores["accuracy"] == np.mean(outputs.argmax(axis=1) == train.targets)
+
+
+def test_machine_code_is_compared_with_the_plan_once(monkeypatch):
+    """A planted error: the plan's numbers come back, with a notice, and so they do later."""
+    pytest.importorskip("numba")
+    from chainrule.compiler.fusion import expressions
+
+    monkeypatch.setitem(expressions.FORMULAS, "tanh", "({0} * 0.9)")
+    model = nn.Sequential(nn.Linear(7, 5), nn.Tanh(), nn.Linear(5, 3))
+    x = np.random.default_rng(0).normal(size=(20, 7)).astype(np.float32)
+    with pytest.warns(Notice, match="other numbers than the plan"):
+        found = model.predict(x, backend="numba")
+    np.testing.assert_array_equal(found, model.predict(x, backend="numpy"))
+    with pytest.warns(Notice, match="other numbers than the plan"):
+        np.testing.assert_array_equal(model.predict(x, backend="numba"), found)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainrule.compiler.agreement import agree
 from chainrule.compiler.backend import PLANNED_FROM, chosen, notify, requested
 from chainrule.compiler.plan import Plan
 from chainrule.errors import ChainruleError, TraceError
@@ -180,11 +181,19 @@ class _Fused:
     """Machine code, and a plan in its place if anything goes wrong with it."""
 
     def __init__(self, graph: Graph, execute: Callable[..., Sequence[np.ndarray[Any, Any]]]) -> None:
-        self.graph, self.execute = graph, execute
+        self.graph, self.execute, self.compared = graph, execute, False
 
     def __call__(self, *arrays: np.ndarray[Any, Any]) -> Sequence[np.ndarray[Any, Any]]:
         try:
-            return self.execute(*arrays)
+            results = self.execute(*arrays)
+            if not self.compared:
+                self.compared = True
+                expected = _planned(self.graph)(*arrays)
+                if not agree(results, expected):
+                    notify(f"the machine code of {self.graph.name} gives other numbers, so a plan computes it.")
+                    self.execute = _planned(self.graph)
+                    return expected
+            return results
         except ChainruleError:
             raise
         except Exception as error:  # whatever it is: the plan computes the same

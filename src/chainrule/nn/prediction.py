@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.compiler import backend as backends
+from chainrule.compiler.agreement import agree
 from chainrule.compiler.plan import Plan
 from chainrule.engine.tensor import _state
 from chainrule.errors import ChainruleError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 QUIET = 2**18  # multiplications: with so few, neither threads nor a plan of who does what are worth their while
+COMPARED = 64  # samples that the plan computes too, the first time
 KEPT = 8  # shapes of a sample for which a model's graph is kept
 
 # By a model's id, while it lives: what is kept of it, and what computes samples like those that it was last given. The
@@ -140,6 +142,7 @@ class Recorded:
 
     def __init__(self, graph: Graph) -> None:
         self.graph, self.lock = replace(graph, form=None), threading.Lock()
+        self.compared, self.refused = False, ""  # machine code: with the plan; why it is not used
         self.plan: Plan | None = None
         self.functions: dict[tuple[Feed, int], Any] = {}  # or why there is none
 
@@ -156,6 +159,8 @@ class Recorded:
         from chainrule.compiler.fusion.schedule import NotFusibleError
         from chainrule.compiler.fusion.writer import Feed
 
+        if self.refused:
+            raise NotFusibleError(self.refused)
         key = feed, threads
         if key not in self.functions:
             feeds = [*[Feed("array")] * (len(self.graph.inputs) - 1), feed]
@@ -244,6 +249,13 @@ class Outputs:
         else:
             given = {name: plain(self._features(rows))}
         (y,) = function.compute({**parameters, **given}, count, **order)
+        if not self.recorded.compared and not self.recorded.counts_rows:
+            self.recorded.compared = True
+            few = slice(rows.start, min(rows.start + COMPARED, rows.stop))
+            expected = self.recorded.planned([t._value for t in tensors], self._features(few))
+            if not agree([y[: few.stop - few.start]], [expected]):
+                self.recorded.refused = "machine code gives other numbers than the plan"
+                raise ArithmeticError(self.recorded.refused)
         if not self.gathered and count * function.work <= QUIET and function.tiled and not self.recorded.counts_rows:
             self._make_quick(function, parameters, given[name], y)
         return y

@@ -30,14 +30,14 @@ def eager(problem: Problem) -> Run:
 
 
 def prediction(problem: Problem) -> Run:
-    """The outputs, by `predict`."""
+    """The outputs, by `predict` in machine code."""
     network, x = model(problem), problem.x[: problem.work.batch]
 
     def go(times: int) -> None:
         for _ in range(times * problem.steps):
-            network.predict(x)
+            network.predict(x, backend="numba")
 
-    return Run(go, lambda: [network.predict(x)])
+    return Run(go, lambda: [network.predict(x, backend="numba")])
 
 
 def model(problem: Problem) -> nn.Sequential:
