@@ -1,21 +1,17 @@
 """A compiled function gives what the function gives, in arrays of their own."""
 
-import sys
 import threading
 from collections import namedtuple
-from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.written.functions import CASES, MODELS
 
 import chainrule as cr
 from chainrule import nn
 from chainrule.compiler import compilation
 from chainrule.errors import DataError, ShapeError, TraceError
 from chainrule.graph import tree
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.written.functions import CASES, MODELS
 
 
 def assert_equal(found, expected):

@@ -3,9 +3,6 @@
 What no loop computes is listed here, so that the list cannot grow unseen.
 """
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -15,14 +12,12 @@ from chainrule.graph import tree
 from chainrule.ops.families import Elementwise
 
 pytest.importorskip("numba")
+from op_checks import all_cases, cases_of, derivable_cases, loss, ops
+from tests.written.functions import CASES
+
 from chainrule.compiler.fusion.calls import FusedCall
 from chainrule.compiler.fusion.schedule import NotFusibleError
 from chainrule.compiler.plan import Plan
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "ops"))
-sys.path.insert(0, str(Path(__file__).parents[2]))
-from op_checks import all_cases, cases_of, derivable_cases, loss, ops
-from tests.written.functions import CASES
 
 TOLERANCE = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 1e-4}
 TOGETHER = 40  # functions in one program

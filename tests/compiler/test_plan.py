@@ -1,24 +1,20 @@
 """A plan computes what its graph does, in memory that is made once."""
 
 import gc
-import sys
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from op_checks import Case, all_cases, derivable_cases, loss
+from tests.written.functions import CASES, MODELS
 
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.compiler.plan import Plan
 from chainrule.errors import DataError, ShapeError
 from chainrule.graph import tree
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "ops"))
-from op_checks import Case, all_cases, derivable_cases, loss
-from tests.written.functions import CASES, MODELS
 
 TOLERANCE = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 1e-5}
 
