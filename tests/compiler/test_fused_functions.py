@@ -12,7 +12,7 @@ from chainrule.graph import tree
 from chainrule.ops.families import Elementwise
 
 pytest.importorskip("numba")
-from op_checks import all_cases, cases_of, derivable_cases, loss, ops
+from op_checks import all_cases, cases_of, derivable_cases, function_of, loss, ops
 from tests.written.functions import CASES
 
 from chainrule.compiler.fusion.calls import FusedCall
@@ -36,17 +36,9 @@ def same(found, expected):
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * scale)
 
 
-def function_of(case, dtype):
-    """The op of a case as a function of its arrays, with the arrays."""
-    places = [i for i, x in enumerate(case.inputs) if isinstance(x, np.ndarray)]
-
-    def f(*arrays):
-        inputs = list(case.inputs)
-        for i, x in zip(places, arrays, strict=True):
-            inputs[i] = x
-        return case.op.apply(*inputs, **case.attributes)
-
-    arrays = [case.inputs[i] for i in places]
+def typed(case, dtype):
+    """The op of a case as a function of its arrays, with the arrays in a dtype of floats."""
+    f, arrays = function_of(case)
     return f, [x.astype(dtype) if x.dtype.kind == "f" else x for x in arrays]
 
 
@@ -100,7 +92,7 @@ def chosen_cases(dtype):
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_every_op(dtype):
-    functions = [function_of(case, dtype) for case in chosen_cases(dtype)]
+    functions = [typed(case, dtype) for case in chosen_cases(dtype)]
     check_all([(f, arrays) for f, arrays in functions if reason(cr.trace(f, *arrays)) is None])
 
 
@@ -121,7 +113,7 @@ def test_derivatives_of_ops():
 def test_the_ops_without_a_program_are_these():
     found = {}
     for case in all_cases():
-        f, arrays = function_of(case, np.float64)
+        f, arrays = typed(case, np.float64)
         if all(x.size for x in arrays) and reason(cr.trace(f, *arrays)) not in (None, NOTHING):
             found.setdefault(case.op.name, []).append(str(case))
     print(found)

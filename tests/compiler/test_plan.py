@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from op_checks import Case, all_cases, derivable_cases, loss
+from op_checks import Case, all_cases, derivable_cases, function_of, loss
 from tests.written.functions import CASES, MODELS
 
 import chainrule as cr
@@ -36,15 +36,7 @@ def assert_agrees(plan, graph, *args):
 
 def graph_of(case):
     """The op of a case as a graph of its arrays."""
-    places = [i for i, x in enumerate(case.inputs) if isinstance(x, np.ndarray)]
-
-    def f(*arrays):
-        inputs = list(case.inputs)
-        for i, x in zip(places, arrays, strict=True):
-            inputs[i] = x
-        return case.op.apply(*inputs, **case.attributes)
-
-    arrays = [case.inputs[i] for i in places]
+    f, arrays = function_of(case)
     return cr.trace(f, *arrays), arrays
 
 

@@ -75,3 +75,11 @@ def _results(trainer, train):
     """The loss and the outputs of a trained model, computed in eager mode."""
     judge = cr.Trainer(trainer.model, trainer.loss, trainer.optimizer, backend="eager")
     return judge.evaluate(train).loss, trainer.model.predict(train.features(dtype=trainer.model.dtype), backend="eager")
+
+
+BACKENDS = ["eager", "numpy", "numba"]
+TRAIN = digits(95)
+
+
+def small():
+    return network([40, 4])

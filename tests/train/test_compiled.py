@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.compiler.trainings import agree, compare, digits, network, trained
+from tests.compiler.trainings import BACKENDS, TRAIN, agree, compare, digits, network, small, trained
 
 import chainrule as cr
 from chainrule import data, nn, optim
@@ -11,14 +11,6 @@ from chainrule.errors import Notice
 from chainrule.train import Callback, EarlyStopping, GradientNorms, fused
 
 pytest.importorskip("numba")
-
-BACKENDS = ["eager", "numpy", "numba"]
-TRAIN = digits(95)
-
-
-def small():
-    return network([40, 4])
-
 
 # ---- which backend ---------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.compiler.trainings import compare, digits, network, trained
+from tests.compiler.trainings import BACKENDS, TRAIN, compare, digits, network, small, trained
 
 from chainrule import data, nn, optim
 from chainrule.compiler import backend
@@ -18,13 +18,6 @@ from chainrule.errors import CompilerError, DataError, DivergenceError, Notice, 
 from chainrule.train import Callback
 
 pytest.importorskip("numba")
-
-BACKENDS = ["eager", "numpy", "numba"]
-TRAIN = digits(95)
-
-
-def small():
-    return network([40, 4])
 
 
 def state(trainer):

@@ -10,8 +10,6 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
-from threadpoolctl import ThreadpoolController
-
 from chainrule.errors import Notice, UnknownNameError
 from chainrule.graph.graph import Graph, Variable
 from chainrule.ops import dims
@@ -105,4 +103,6 @@ before_limit: list[int] = []
 
 @cache
 def _controller() -> Any:
+    from threadpoolctl import ThreadpoolController  # only machine code asks for threads
+
     return ThreadpoolController()

@@ -419,3 +419,11 @@ NEUTRAL: dict[type[Op], Callable[..., Any]] = {
     SumTo: _linear,
     Matmul: _matmul,
 }
+
+
+def summed(x: Any, shape: dims.Shape) -> Any:
+    """`sum_to` as a sum over axes."""
+    new = len(x.shape) - len(shape)
+    stretched = [i + new for i, n in enumerate(shape) if dims.same(n, 1) and not dims.same(x.shape[i + new], 1)]
+    y = Sum.apply(x, axis=(*range(new), *stretched), keepdims=not new)
+    return y if dims.same_shape(y.shape, shape) else y.reshape(shape)

@@ -3,7 +3,7 @@
 Operators, methods and NumPy's two protocols lead to the ops. What cannot be honoured raises and says what to write.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,20 @@ _LOOK = {
     np.allclose, np.array_equal, np.array2string, np.array_repr, np.array_str, np.isclose, np.isfinite, np.isinf,
     np.isnan, np.may_share_memory, np.shares_memory,
 }  # fmt: skip
+
+
+def _in_place(operator: str) -> Callable[[Any, Any], Any]:
+    """The method for `a += b` and its kin, which would write into arrays."""
+
+    def method(self: Any, other: Any) -> Any:
+        if self.shape == ():
+            return NotImplemented  # Python then rebinds the name: a = a + b
+        raise TraceError(
+            f"{user_line()}: `a {operator}= b` would change an array in place, which would lose the derivative; "
+            f"write `a = a {operator} b`."
+        )
+
+    return method
 
 
 class NumpyValue(Value):
@@ -127,20 +141,8 @@ class NumpyValue(Value):
     def __ge__(self, other: Any) -> Any:
         return comparison.greater_equal(self, other)
 
-    def _in_place(operator: str) -> Any:  # type: ignore[misc]  # runs in the class body
-        def method(self: Any, other: Any) -> Any:
-            if self.shape == ():
-                return NotImplemented  # Python then rebinds the name: a = a + b
-            raise TraceError(
-                f"{user_line()}: `a {operator}= b` would change an array in place, which would lose the derivative; "
-                f"write `a = a {operator} b`."
-            )
-
-        return method
-
     __iadd__, __isub__, __imul__ = _in_place("+"), _in_place("-"), _in_place("*")
     __itruediv__, __ipow__, __imatmul__ = _in_place("/"), _in_place("**"), _in_place("@")
-    del _in_place
 
     def __getitem__(self, index: Any) -> Any:
         return indexing.getitem(self, index)

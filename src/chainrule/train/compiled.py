@@ -59,9 +59,9 @@ class CompiledTraining:
     @property
     def source(self) -> str:
         """The program as text."""
-        return {"numba": lambda: self._fused.program.source, "numpy": lambda: self._plan.source}.get(
-            self.backend, str
-        )()
+        if self.backend == "numba":
+            return self._fused.program.source
+        return self._plan.source if self.backend == "numpy" else ""
 
     def continues(self, train: Dataset, batch_size: int, epochs: int, wanted: str) -> bool:
         """Whether a further fit can go on with this one's program: with the same model, data and settings."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from chainrule.graph.graph import Equation, Graph, Variable
 from chainrule.graph.replay import Replay, rewrite
-from chainrule.graph.simplification import simplify
+from chainrule.graph.simplification import simplify, summed
 from chainrule.graph.tracing import Symbol
 from chainrule.ops import dims
 from chainrule.ops.arithmetic import Add
@@ -20,7 +20,7 @@ from chainrule.ops.indexing import ScatterAdd
 from chainrule.ops.loss import CrossEntropy, LogSoftmax, Softmax
 from chainrule.ops.op import Op
 from chainrule.ops.product import Matmul
-from chainrule.ops.reduction import Logsumexp, Sum
+from chainrule.ops.reduction import Logsumexp
 from chainrule.ops.structure import Reshape, SumTo
 
 
@@ -105,7 +105,7 @@ def _losses(replay: Replay, e: Equation, inputs: list[Any]) -> Any:
     if e.op is StopGradient:
         return inputs[0]
     if e.op is SumTo:
-        return _summed(inputs[0], e.output.shape)
+        return summed(inputs[0], e.output.shape)
     if e.op is not CrossEntropy:
         return None
     logits, t = inputs
@@ -176,11 +176,3 @@ def _logsumexp(hints: Hints, x: Symbol, axis: tuple[int, ...], keepdims: bool) -
     m = hints.give(x.max(axis=axis, keepdims=True), "m")
     y = np.log(np.exp(x - m).sum(axis=axis, keepdims=True)) + m
     return y if keepdims else y.squeeze(axis)
-
-
-def _summed(x: Any, shape: dims.Shape) -> Any:
-    """`sum_to` as a sum over axes."""
-    new = len(x.shape) - len(shape)
-    stretched = [i + new for i, n in enumerate(shape) if dims.same(n, 1) and not dims.same(x.shape[i + new], 1)]
-    y = Sum.apply(x, axis=(*range(new), *stretched), keepdims=not new)
-    return y if dims.same_shape(y.shape, shape) else y.reshape(shape)

@@ -25,7 +25,7 @@ def training(problem: Problem) -> Run:
     """`jit` of a `scan` over the epoch's batches."""
     work = problem.work
     if work.dtype == np.float64:
-        jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call, unused-ignore]
+        jax.config.update("jax_enable_x64", True)
     x, t, rng = jnp.asarray(problem.x), jnp.asarray(problem.t), np.random.default_rng(0)
     parameters, rows = _start(problem), len(problem.data)
     epoch = _epoch(problem, x.nbytes // rows + t.nbytes // rows)

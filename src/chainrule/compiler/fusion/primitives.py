@@ -8,7 +8,7 @@ import numpy as np
 from chainrule import ops
 from chainrule.graph.graph import Equation, Graph
 from chainrule.graph.replay import Replay, rewrite
-from chainrule.graph.simplification import simplify
+from chainrule.graph.simplification import simplify, summed
 from chainrule.graph.tracing import Symbol
 from chainrule.ops import dims
 from chainrule.ops.activation import Softplus
@@ -115,11 +115,3 @@ def placed(x: Any, index: tuple[Any, ...], shape: dims.Shape) -> Any:
     y = x.reshape(tuple(sizes)) if len(sizes) > len(x.shape) else x
     y = y[tuple(steps)] if any(step != slice(None) for step in steps) else y
     return ops.pad(y, tuple(widths)) if any(a or b for a, b in widths) else y
-
-
-def summed(x: Any, shape: dims.Shape) -> Any:
-    """`sum_to` as a sum over axes."""
-    new = len(x.shape) - len(shape)
-    stretched = [i + new for i, n in enumerate(shape) if dims.same(n, 1) and not dims.same(x.shape[i + new], 1)]
-    y = Sum.apply(x, axis=(*range(new), *stretched), keepdims=not new)
-    return y if dims.same_shape(y.shape, shape) else y.reshape(shape)
