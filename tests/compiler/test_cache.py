@@ -409,7 +409,7 @@ def test_where_the_cache_is(tmp_path, monkeypatch):
     ]:
         monkeypatch.setenv("CHAINRULE_CACHE", str(chosen))
         monkeypatch.setenv("XDG_CACHE_HOME", str(xdg))
-        assert cache._user_cache() == expected
+        assert cache.user_cache() == expected
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="each platform has its own place")

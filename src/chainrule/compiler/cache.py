@@ -172,7 +172,7 @@ def _folder() -> Path | None:
     """The folder of the entries, made if need be; with a notice and None if it cannot be used."""
     try:
         # A folder of its own within the cache, so that it is private whatever umask the person's was made with.
-        folder = _user_cache() / "modules"
+        folder = user_cache() / "modules"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.stat()
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
@@ -187,7 +187,7 @@ def _folder() -> Path | None:
     return folder
 
 
-def _user_cache() -> Path:
+def user_cache() -> Path:
     """Where chainrule may keep what it can make again: CHAINRULE_CACHE, else what the platform has for this."""
     if chosen := os.environ.get(VARIABLE):
         return Path(chosen)

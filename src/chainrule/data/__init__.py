@@ -1,6 +1,7 @@
 """Data: formats, data sets divided as the reports divide them, one's own arrays, batches, and the sealed test set."""
 
 from chainrule.data.checked import arrays
+from chainrule.data.cifar import read_cifar
 from chainrule.data.dataset import Dataset
 from chainrule.data.encoding import labels, one_hot
 from chainrule.data.hdf5 import read_hdf5, write_hdf5
@@ -18,6 +19,7 @@ __all__ = [
     "load",
     "mnist_hdf5",
     "one_hot",
+    "read_cifar",
     "read_hdf5",
     "read_idx",
     "synthetic",

@@ -5,7 +5,7 @@ network.
 """
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,12 +32,15 @@ class Dataset:
     name : str
         For messages.
     image_shape : tuple of int, optional
-        How the inputs of one sample look as an image, such as (28, 28).
+        How the inputs of one sample look as an image: (28, 28), or (3, 32, 32) with the colours first.
+    class_names : sequence of str, optional
+        What the classes are called, in their order.
 
     Raises
     ------
     DataError
-        If inputs and targets differ in length, or the preprocessing is not finite. `chainrule.data.arrays` checks more.
+        If inputs and targets differ in length, the preprocessing is not finite, or there is not one name for each
+        class. `chainrule.data.arrays` checks more.
 
     Notes
     -----
@@ -54,11 +57,13 @@ class Dataset:
         classes: int | None = None,
         name: str = "dataset",
         image_shape: tuple[int, ...] | None = None,
+        class_names: Sequence[str] | None = None,
     ) -> None:
         self.inputs: Array = np.asarray(inputs)
         self.targets: Array = np.asarray(targets)
         self.scale, self.shift = float(scale), float(shift)
         self.classes, self.name, self.image_shape = classes, name, image_shape
+        self.class_names = None if class_names is None else tuple(class_names)
         if self.inputs.ndim == 0 or self.targets.ndim == 0 or len(self.inputs) != len(self.targets):
             raise DataError(
                 f"{name}: inputs of shape {self.inputs.shape} and targets of shape {self.targets.shape} do not fit; "
@@ -66,6 +71,10 @@ class Dataset:
             )
         if not (np.isfinite(self.scale) and np.isfinite(self.shift)):
             raise DataError(f"{name}: scale {self.scale} and shift {self.shift} must be finite numbers.")
+        if self.class_names is not None and len(self.class_names) != classes:
+            raise DataError(
+                f"{name}: there are {len(self.class_names)} class names, but classes is {classes}; expected one each."
+            )
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -114,6 +123,7 @@ class Dataset:
             classes=self.classes,
             name=self.name,
             image_shape=self.image_shape,
+            class_names=self.class_names,
         )
 
     def features(self, rows: Any = slice(None), dtype: npt.DTypeLike = np.float32) -> Array:

@@ -1,4 +1,6 @@
-"""Where the files of a data set are, and what they hold: the packaged ones or those in a person's own folder."""
+"""Where the files of a data set are, and what they hold: in a person's own folder, in the package, or in the folder of
+what was fetched.
+"""
 
 import os
 from dataclasses import dataclass
@@ -7,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from chainrule.compiler.cache import user_cache
+from chainrule.data import cifar
 from chainrule.data.dataset import Dataset
 from chainrule.data.idx import read_pair
 from chainrule.errors import DataError, UnknownNameError
@@ -16,88 +20,160 @@ VARIABLE = "CHAINRULE_DATA"
 
 @dataclass(frozen=True)
 class Source:
-    """A data set in two pairs of IDX files, images and labels, for training and for the test."""
+    """A data set in two pairs of IDX files, images and labels, for training and for the test.
 
-    train: tuple[str, str]
-    test: tuple[str, str]
-    image_shape: tuple[int, ...]
-    classes: int
+    Attributes
+    ----------
+    begins : tuple of int
+        The first labels of the training file: the files of all these data sets have the same names.
+    """
+
+    begins: tuple[int, ...]
+    train: tuple[str, str] = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
+    test: tuple[str, str] = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+    image_shape: tuple[int, ...] = (28, 28)
+    classes: int = 10
+    class_names: tuple[str, ...] | None = None
 
 
 SOURCES = {
-    "mnist": Source(
-        train=("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-        test=("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
-        image_shape=(28, 28),
-        classes=10,
-    )
+    "mnist": Source((5, 0, 4, 1, 9, 2, 1, 3, 1, 4)),
+    "fashion-mnist": Source(
+        (9, 0, 0, 3, 0, 2, 7, 2, 5, 5),
+        class_names=(
+            *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+            *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+        ),
+    ),
 }
+NAMES = (*SOURCES, "cifar-10")
+PACKAGED = "mnist"
 
 
 def read(name: str, data_dir: str | os.PathLike[str] | None = None) -> tuple[Dataset, Dataset]:
-    """The training and the test file of a data set: uint8 pixels (n, pixels), not scaled, and int64 labels (n,).
+    """The training and the test file of a data set: uint8 pixels, not scaled, and int64 labels (n,).
 
     Parameters
     ----------
     name : str
+        `"mnist"` or `"fashion-mnist"`, with inputs (n, 784), or `"cifar-10"`, with inputs (n, 3, 32, 32).
     data_dir : path, optional
-        A folder with the files; by default the one in the environment variable CHAINRULE_DATA, else the packaged files.
+        A folder with the files. By default the one in the environment variable CHAINRULE_DATA; without it the package,
+        for MNIST, and the folder where `chainrule data get` puts the others.
 
     Raises
     ------
     UnknownNameError, DataError
         If there is no such data set; if the files are missing or not what they should be.
     """
-    if name not in SOURCES:
-        raise UnknownNameError("data set", name, SOURCES)
-    folder = data_dir if data_dir is not None else os.environ.get(VARIABLE) or None
-    if folder is None:
+    known(name)
+    if data_dir is None and is_packaged(name):
         return _packaged(name)
-    return _read(name, Path(folder), "data_dir" if data_dir is not None else VARIABLE)
+    folder, origin = place(data_dir)
+    if not is_in(folder, name):
+        raise _missing(name, folder, origin)
+    return _read(name, folder)
+
+
+def known(name: str) -> None:
+    """Raise an UnknownNameError if there is no data set of this name."""
+    if name not in NAMES:
+        raise UnknownNameError("data set", name, NAMES)
+
+
+def is_packaged(name: str) -> bool:
+    """Whether it is the packaged files that are read where nobody names a folder.
+
+    CHAINRULE_DATA may name a folder of other data sets: the packaged files are read then too.
+    """
+    chosen = os.environ.get(VARIABLE)
+    return name == PACKAGED and (not chosen or (Path(chosen).is_dir() and not _files(Path(chosen), name)))
+
+
+def place(data_dir: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
+    """The folder of the data sets that are not packaged, and who says so."""
+    if data_dir is not None:
+        return Path(data_dir), "data_dir"
+    if chosen := os.environ.get(VARIABLE):
+        return Path(chosen), VARIABLE
+    try:
+        return user_cache() / "data", "the default"
+    except RuntimeError as error:  # there is no home
+        raise DataError(f"There is no folder for data sets ({error}); name one in {VARIABLE}.") from None
+
+
+def is_in(folder: Path, name: str) -> bool:
+    """Whether a folder, or its subfolder named after the data set, has all its files."""
+    if name not in SOURCES:
+        return cifar.find(folder) is not None
+    return len(_files(folder, name)) == 4
 
 
 @lru_cache(maxsize=1)
 def _packaged(name: str) -> tuple[Dataset, Dataset]:
     """Read once a process; all who load it share the memory, so nobody may write into it."""
-    train, test = _read(name, Path(__file__).parent, "the installed package")
+    train, test = _read(name, Path(__file__).parent)
     for array in (train.inputs, train.targets, test.inputs, test.targets):
         array.setflags(write=False)
     return train, test
 
 
-def _read(name: str, folder: Path, origin: str) -> tuple[Dataset, Dataset]:
+def _missing(name: str, folder: Path, origin: str) -> DataError:
+    if not folder.is_dir():
+        what = "there is no such folder"
+    elif name in SOURCES:
+        source, found = SOURCES[name], _files(folder, name)
+        what = f"these are missing: {', '.join(stem for stem in (*source.train, *source.test) if stem not in found)}"
+    else:
+        what = "they are not there"
+    there = f" --data-dir {folder}" if origin == "data_dir" else ""
+    return DataError(
+        f"{folder} (from {origin}): expected the files of {name}, but {what}. Put {wanted(name)} into {folder} or "
+        f"{folder / name}, or let `chainrule data get {name}{there}` get them."
+    )
+
+
+def wanted(name: str) -> str:
+    """The files of a data set, as a person has to be told them."""
+    if name not in SOURCES:
+        return f"{' or '.join(cifar.ARCHIVES)}, or the folder {' or '.join(cifar.FOLDERS)} that is in it,"
     source = SOURCES[name]
-    found = {stem: _find(folder, name, stem) for stem in (*source.train, *source.test)}
-    missing = [stem for stem, path in found.items() if path is None]
-    if missing:
-        what = "there is no such folder" if not folder.is_dir() else f"these are missing: {', '.join(missing)}"
-        raise DataError(
-            f"{folder} (from {origin}): expected the files of {name}, but {what}. Put {', '.join(found)}, each plain "
-            f"or with .gz at its end, into {folder} or {folder / name}."
-        )
+    return f"{', '.join((*source.train, *source.test))}, each plain or with .gz at its end,"
+
+
+def _read(name: str, folder: Path) -> tuple[Dataset, Dataset]:
+    if name not in SOURCES:
+        return cifar.read_cifar(cifar.find(folder) or folder)
+    source, found = SOURCES[name], _files(folder, name)
 
     def part(stems: tuple[str, str], which: str) -> Dataset:
         images, labels = (found[stem] for stem in stems)
-        assert images is not None
-        assert labels is not None
         x, t = read_pair(images, labels, source.classes)
         if x.shape[1:] != source.image_shape:
             raise DataError(
                 f"{images}: expected {name} images of shape {source.image_shape}, found {x.shape[1:]}; this is another "
                 "data set: read it with read_idx and give it to chainrule.data.arrays."
             )
+        for other, known in SOURCES.items():
+            if other != name and tuple(t[: len(known.begins)]) == known.begins:
+                raise DataError(f"{labels}: expected {name}, but these are the labels of {other}; take its own folder.")
         return Dataset(
             x.reshape(len(x), -1),
             t.astype(np.int64),
             classes=source.classes,
             name=f"{name} {which}",
             image_shape=source.image_shape,
+            class_names=source.class_names,
         )
 
     return part(source.train, "train"), part(source.test, "test")
 
 
-def _find(folder: Path, name: str, stem: str) -> Path | None:
-    """The file, plain or gzip, in the folder or in its subfolder named after the data set."""
-    candidates = (place / (stem + end) for place in (folder, folder / name) for end in ("", ".gz"))
-    return next((path for path in candidates if path.is_file()), None)
+def _files(folder: Path, name: str) -> dict[str, Path]:
+    """The IDX files that are there, plain or gzip, in the folder or in its subfolder named after the data set."""
+    source, found = SOURCES[name], {}
+    for stem in (*source.train, *source.test):
+        candidates = (place / (stem + end) for place in (folder / name, folder) for end in ("", ".gz"))
+        if path := next((path for path in candidates if path.is_file()), None):
+            found[stem] = path
+    return found

@@ -43,6 +43,11 @@ class Split:
     test_validates: bool = False
 
 
+def _vu_a2(train: int) -> Split:
+    """All images train, from -1 to 1, and the test file validates."""
+    return Split(train, scale=2 / 255, shift=-1.0, test_validates=True)
+
+
 # By data set; None is the split where none is asked for.
 SPLITS: dict[str, dict[str | None, Split]] = {
     "mnist": {
@@ -51,7 +56,10 @@ SPLITS: dict[str, dict[str | None, Split]] = {
         "ucsd-ece285": Split(train=60_000, scale=2 / 255, shift=-1.0),  # 2 (u - 127.5) / 255
         "usc-ee541": Split(train=50_000, validation=10_000),
         "ntnu-tdt4265": Split(train=20_000, standardise=True, test_validates=True),
-    }
+        "vu-a2": _vu_a2(60_000),
+    },
+    "fashion-mnist": {None: Split(train=50_000, validation=10_000), "vu-a2": _vu_a2(60_000)},
+    "cifar-10": {None: Split(train=45_000, validation=5_000), "vu-a2": _vu_a2(50_000)},
 }
 
 
@@ -80,28 +88,33 @@ def load(
     Parameters
     ----------
     name : str
-        `"mnist"`, which comes with the package.
+        `"mnist"`, which comes with the package, or `"fashion-mnist"` or `"cifar-10"`, which
+        `chainrule data get NAME` gets.
     split : str, optional
-        A report's name. By default the first 50,000 images of MNIST train, the last 10,000 of its training file
-        validate, and pixels are scaled to 0..1.
+        A report's name. By default the last 10,000 images of the training file validate, of CIFAR-10 the last 5,000,
+        those before them train, and pixels are scaled to 0..1.
 
         - `"vu-a1"`: the first 55,000 and the last 5,000; 0..1.
         - `"ucsd-ece285"`: all 60,000 and no validation; -1..1.
         - `"usc-ee541"`: the first 50,000 and the last 10,000; 0..1.
         - `"ntnu-tdt4265"`: the first 20,000, and the test file to validate; minus the mean and over the standard
           deviation of those 20,000 images' pixels. There is no test set beside it.
+        - `"vu-a2"`, of any data set: all of the training file, and the test file to validate; -1..1. There is no test
+          set beside it.
+
+        The others are of MNIST alone.
     final : bool
         For the last run: train on the whole training file, without validation, and let the test set be opened, once.
-        (`"ntnu-tdt4265"` stays as it is.)
+        (`"ntnu-tdt4265"` and `"vu-a2"` stay as they are.)
     data_dir : path, optional
-        A folder with the data set's IDX files (plain or .gz), there or in a subfolder of the data set's name, in place
-        of the packaged ones. The environment variable CHAINRULE_DATA does the same.
+        A folder with the data set's files, there or in a subfolder of the data set's name: IDX files (plain or .gz), or
+        CIFAR-10's as `read_cifar` takes them. The environment variable CHAINRULE_DATA does the same.
 
     Returns
     -------
     DataSplits
-        Inputs are uint8 (n, 784), shared by all who load the packaged files and therefore read-only; targets are
-        labels, int64 (n,).
+        Inputs are uint8, (n, 784) or for CIFAR-10 (n, 3, 32, 32); those of the packaged files are shared by all who
+        load them and therefore read-only. Targets are labels, int64 (n,).
 
     Raises
     ------

@@ -1,0 +1,265 @@
+"""CIFAR-10's files, in each form in which they are published: the binary version and the Python version, in a folder or
+in the archive as it comes.
+
+A batch of the binary version is a row of records of 3,073 bytes: the label, then the red, the green and the blue plane
+of 32 × 32 pixels. A batch of the Python version is a pickle of the same bytes; no pickle is loaded (`unpickling.py`).
+"""
+
+import gzip
+import os
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from chainrule.data.dataset import Dataset
+from chainrule.data.encoding import check_labels
+from chainrule.data.unpickling import unpickle
+from chainrule.errors import DataError
+
+Array = np.ndarray[Any, Any]
+
+SHAPE, CLASSES = (3, 32, 32), 10
+CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+BATCHES = (*(f"data_batch_{k}" for k in range(1, 6)), "test_batch")
+FOLDERS = ("cifar-10-batches-bin", "cifar-10-batches-py")
+ARCHIVES = ("cifar-10-binary.tar.gz", "cifar-10-python.tar.gz")
+
+_PIXELS = 3 * 32 * 32
+_RECORD = 1 + _PIXELS
+_MOST = 1 << 31  # bytes of all files; the published ones have 184 million
+_MOST_AT_ONCE = 1 << 26  # bytes, of one pickle or of what an archive may ask for
+_MOST_NAMES = 1 << 16  # bytes of the file of class names
+_CHUNK = 1000  # records
+_AGAIN = "get the file again"
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file of the data set, on the disk or in an archive."""
+
+    where: str
+    size: int
+    open: Callable[[], IO[bytes]]
+
+    def read(self, most: int) -> bytes:
+        if self.size > most:
+            raise DataError(
+                f"{self.where}: the file has {self.size:,} bytes; expected at most {most:,}: this is another file."
+            )
+        with self.open() as stream:
+            return stream.read(self.size)
+
+
+def read_cifar(path: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
+    """CIFAR-10 from its published files.
+
+    Parameters
+    ----------
+    path : path
+        A folder with `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin` (the binary version), or with the
+        same names without `.bin` (the Python version); or `cifar-10-binary.tar.gz` or `cifar-10-python.tar.gz`.
+
+    Returns
+    -------
+    train, test : Dataset
+        Inputs uint8 (n, 3, 32, 32), C-contiguous, colours first; labels int64 (n,), 0 to 9; n is 50,000 and 10,000.
+
+    Raises
+    ------
+    DataError
+        If a file is missing, damaged, of another size or another kind, or a label is not 0 to 9.
+
+    Notes
+    -----
+    The classes' names are those in the file `batches.meta.txt` (`batches.meta`), or CIFAR-10's own where there is none.
+
+    References
+    ----------
+    A. Krizhevsky, *Learning Multiple Layers of Features from Tiny Images*, 2009. https://www.cs.toronto.edu/~kriz
+    """
+    path = Path(path)
+    try:
+        with _archive(path) if path.is_file() else _folder(path) as files:
+            return _read(path, files)
+    except EOFError:
+        raise DataError(f"{path}: the archive is truncated, its gzip stream breaks off; {_AGAIN}.") from None
+    except (zlib.error, gzip.BadGzipFile, tarfile.TarError, RecursionError) as error:
+        raise DataError(f"{path}: expected a .tar.gz archive, but it is damaged or none ({error}); {_AGAIN}.") from None
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or path}: the file cannot be read ({error.strerror or error}); check its permissions."
+        ) from None
+    except MemoryError as error:
+        raise DataError(f"{path}: the images do not fit into memory ({error}).") from None
+
+
+def find(folder: Path) -> Path | None:
+    """The folder or archive of CIFAR-10 in a folder, or in its subfolder `cifar-10`."""
+    places = (folder, folder / "cifar-10")
+    complete = (
+        candidate
+        for place in places
+        for candidate in (place, *(place / name for name in FOLDERS))
+        if any(all((candidate / (name + end)).is_file() for name in BATCHES) for end in (".bin", ""))
+    )
+    archives = (place / name for place in places for name in ARCHIVES if (place / name).is_file())
+    return next(complete, None) or next(archives, None)
+
+
+def _read(path: Path, files: dict[str, _File]) -> tuple[Dataset, Dataset]:
+    for end, read, named in ((".bin", _binary, "batches.meta.txt"), ("", _pickled, "batches.meta")):
+        batches = [files[name + end] for name in BATCHES if name + end in files]
+        if len(batches) == len(BATCHES):
+            names = _class_names(files[named]) if named in files else CLASS_NAMES
+            return _dataset(read(batches[:-1]), "train", names), _dataset(read(batches[-1:]), "test", names)
+    missing = [f"{name}.bin" for name in BATCHES if f"{name}.bin" not in files]
+    raise DataError(
+        f"{path}: expected the six batches of CIFAR-10, but {', '.join(missing)} are missing, and those of the Python "
+        "version are not complete either; `chainrule data get cifar-10` gets them."
+    )
+
+
+def _dataset(images: tuple[Array, Array], part: str, names: tuple[str, ...]) -> Dataset:
+    x, t = images
+    return Dataset(
+        x.reshape(-1, *SHAPE), t, classes=CLASSES, name=f"cifar-10 {part}", image_shape=SHAPE, class_names=names
+    )
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[dict[str, _File]]:
+    if not path.is_dir():
+        what = "this is neither a file nor a folder" if path.exists() else "there is no such file or folder"
+        raise DataError(f"{path}: expected CIFAR-10, but {what}; check the path.")
+
+    def file(entry: Path) -> _File:
+        return _File(str(entry), entry.stat().st_size, lambda: entry.open("rb"))
+
+    # Only regular files: a pipe of this name would keep us waiting.
+    yield {entry.name: file(entry) for entry in path.iterdir() if entry.is_file()}
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[dict[str, _File]]:
+    """The files of an archive, wherever in it they lie. It is unpacked twice: once for the sizes of its members."""
+    files = {}
+    with _Unpacked(path) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+
+        def opened(member: tarfile.TarInfo) -> IO[bytes]:
+            content = tar.extractfile(member)
+            assert content is not None  # it is a regular file
+            return content
+
+        for member in tar:
+            # Before the next is looked for, which means unpacking this one.
+            _bounded(str(path), member.offset_data + member.size)
+            if member.isreg() and not member.issparse():
+                name = member.name.rpartition("/")[2]
+                files[name] = _File(f"{path}, {member.name[:80]!r}", member.size, partial(opened, member))
+        yield files
+
+
+class _Unpacked(gzip.GzipFile):
+    """A gzip file of which no more than `_MOST` bytes are unpacked, and no more than `_MOST_AT_ONCE` at once."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= _MOST_AT_ONCE:
+            raise tarfile.ReadError(f"it asks for {size:,} bytes at once")
+        _bounded(str(self.name), self.tell() + size)
+        return super().read(size)
+
+
+def _bounded(where: str, size: int) -> None:
+    if size > _MOST:
+        raise DataError(f"{where}: it holds at least {size:,} bytes; expected 184 million: this is another file.")
+
+
+def _binary(batches: list[_File]) -> tuple[Array, Array]:
+    """Pixels (n, 3072) and labels (n,) of batches of the binary version, read into one array."""
+    for file in batches:
+        if file.size % _RECORD or not file.size:
+            raise DataError(
+                f"{file.where}: the file has {file.size:,} bytes; expected records of {_RECORD:,} bytes each, "
+                f"30,730,000 in all: the file is truncated or another one; {_AGAIN}."
+            )
+    _bounded(batches[0].where, sum(file.size for file in batches))
+    counts = [file.size // _RECORD for file in batches]
+    pixels, labels = np.empty((sum(counts), _PIXELS), np.uint8), np.empty(sum(counts), np.int64)
+    start = 0
+    for file, count in zip(batches, counts, strict=True):
+        rows = slice(start, start + count)
+        _fill(file, pixels[rows], labels[rows])
+        start += count
+    return pixels, labels
+
+
+def _fill(file: _File, pixels: Array, labels: Array) -> None:
+    with file.open() as stream:
+        for start in range(0, len(labels), _CHUNK):
+            rows = slice(start, min(start + _CHUNK, len(labels)))
+            raw = stream.read((rows.stop - start) * _RECORD)
+            if len(raw) < (rows.stop - start) * _RECORD:
+                raise DataError(f"{file.where}: the file is truncated, it ends before {file.size:,} bytes; {_AGAIN}.")
+            records = np.frombuffer(raw, np.uint8).reshape(-1, _RECORD)
+            labels[rows], pixels[rows] = records[:, 0], records[:, 1:]
+    check_labels(labels, CLASSES, file.where)
+
+
+def _pickled(batches: list[_File]) -> tuple[Array, Array]:
+    """Pixels (n, 3072) and labels (n,) of batches of the Python version."""
+    _bounded(batches[0].where, sum(file.size for file in batches))
+    pixels, labels = zip(*(_unpickled(file) for file in batches), strict=True)
+    return (np.concatenate(pixels), np.concatenate(labels)) if len(batches) > 1 else (pixels[0], labels[0])
+
+
+def _unpickled(file: _File) -> tuple[Array, Array]:
+    batch = _entries(file)
+    pixels, labels = batch.get("data"), batch.get("labels")
+    if not isinstance(pixels, np.ndarray) or pixels.ndim != 2 or pixels.shape[1] != _PIXELS:
+        found = f"of shape {pixels.shape}" if isinstance(pixels, np.ndarray) else f"a {type(pixels).__name__}"
+        raise DataError(f"{file.where}: expected 'data', uint8 of shape (n, {_PIXELS}), found {found}; {_AGAIN}.")
+    if not isinstance(labels, list) or len(labels) != len(pixels):
+        found = f"{len(labels):,} in a" if isinstance(labels, list) else "a"
+        raise DataError(
+            f"{file.where}: expected 'labels', a list of {len(pixels):,} integers, found {found} "
+            f"{type(labels).__name__}; {_AGAIN}."
+        )
+    for row, label in enumerate(labels):
+        if type(label) is not int or not 0 <= label < CLASSES:
+            raise DataError(
+                f"{file.where}: the label at row {row} is {str(label)[:40]!r}; expected an integer from 0 to "
+                f"{CLASSES - 1}: {_AGAIN}."
+            )
+    return np.ascontiguousarray(pixels), np.array(labels, np.int64)
+
+
+def _entries(file: _File) -> dict[str, Any]:
+    """A pickled dict, whose keys are bytes in Python 2."""
+    pickled = unpickle(file.read(_MOST_AT_ONCE), file.where)
+    if not isinstance(pickled, dict):
+        raise DataError(f"{file.where}: expected a dict, found a {type(pickled).__name__}; {_AGAIN}.")
+    return {_text(key): value for key, value in pickled.items()}
+
+
+def _class_names(file: _File) -> tuple[str, ...]:
+    """The names in `batches.meta.txt`, one a line, or in the dict of `batches.meta`."""
+    if file.where.rstrip("'").endswith(".txt"):
+        names = _text(file.read(_MOST_NAMES)).split("\n")
+        names = [name.strip() for name in names if name.strip()]
+    else:
+        named = _entries(file).get("label_names")
+        names = [_text(name) for name in named] if isinstance(named, list) else []
+    if len(names) != CLASSES or not all(name.isprintable() for name in names):
+        raise DataError(f"{file.where}: expected the names of {CLASSES} classes, found {len(names)}; {_AGAIN}.")
+    return tuple(names)
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
