@@ -205,12 +205,12 @@ def spread(g: Array, w: Array, x: Array, stride: Pair, padding: Pair, dilation: 
 
 
 def summed(g: Array, x: Array, w: Array, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Array:
-    """The gradient by the kernels: gradients as rows times windows as columns, the other way round."""
-    total = _kernels(w, groups)
+    """The gradient by the kernels: windows times gradients, which BLAS takes sooner than gradients times windows."""
+    total = _kernels(w, groups).swapaxes(1, 2)
     total[...] = 0
     for block in _blocks(w, g, groups):
         columns = _columns(x[block], w, g.shape[2:], stride, padding, dilation, groups)
-        total += _rows(g[block], groups) @ columns.swapaxes(1, 2)
+        total += columns @ _rows(g[block], groups).swapaxes(1, 2)
     return w
 
 
