@@ -11,12 +11,14 @@ from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
 from numba import types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 _INT64 = ir.IntType(64)
 _BYTES = ir.IntType(8).as_pointer()
 # Vectors of 64 bytes that are kept in registers while a row's list is gone through; AVX2 takes two registers for each.
 _REGISTERS = 24 if get_host_cpu_features().get("avx512f") else 6
+SLACK = _LANES = 32  # bytes that are listed at once: their columns fill a register
 _CHAINS = 8  # sums that are carried at once, so that none waits for its own last addition
 
 
@@ -271,6 +273,54 @@ def row_times_matrix(context: Any, row: Any, matrix: Any, out: Any, width: Any) 
                     total = builder.fadd(total, builder.load(other))
                 builder.store(total, _place(builder, result, start, vector), align=itemsize)
         return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def compresses() -> bool:
+    """Whether code is made for a processor with an instruction that closes the gaps in a vector of bytes."""
+    features = cpu_target.target_context.codegen().magic_tuple()[2].split(",")
+    return {"+avx512vbmi2", "+avx512vl"} <= set(features)
+
+
+@intrinsic
+def list_bytes(context: Any, row: Any, begin: Any, end: Any, columns: Any, values: Any, place: Any) -> Any:
+    """List row[begin:end], columns and values of the bytes that are not zero, from `place` on; where the list ends.
+
+    Only where the processor `compresses`. What is written reaches up to `SLACK` elements beyond the end.
+    """
+    signature = types.int64(row, types.int64, types.int64, columns, values, types.int64)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        i16, i32, bits = ir.IntType(16), ir.IntType(32), ir.IntType(_LANES)
+        bools, bytes_, shorts = (ir.VectorType(element, _LANES) for element in (ir.IntType(1), ir.IntType(8), i16))
+        zeros, lanes = ir.Constant(bytes_, None), ir.Constant(shorts, list(range(_LANES)))
+        source, into, out = (_data(context, builder, signature.args[i], args[i]) for i in (0, 3, 4))
+
+        def call(name: str, vector: Any, *given: Any) -> Any:
+            kind = ir.FunctionType(vector, [x.type for x in given])
+            return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), given)
+
+        def store(vector: Any, present: Any, target: Any) -> None:
+            name = f"llvm.x86.avx512.mask.compress.v{_LANES}i{vector.type.element.width}"
+            closed = call(name, vector.type, vector, ir.Constant(vector.type, None), present)
+            to = builder.bitcast(builder.gep(target, [builder.load(at)]), vector.type.as_pointer())
+            builder.store(closed, to, align=vector.type.element.width // 8)
+
+        at = cgutils.alloca_once_value(builder, args[5])
+        with cgutils.for_range_slice(builder, args[1], args[2], _INT64(_LANES)) as (first, _):
+            rest = builder.sub(args[2], first)
+            beyond = builder.sub(_INT64(_LANES), rest)
+            beyond = builder.select(builder.icmp_signed(">", beyond, _INT64(0)), beyond, _INT64(0))
+            inside = builder.bitcast(builder.lshr(bits(-1), builder.trunc(beyond, bits)), bools)
+            start = builder.bitcast(builder.gep(source, [first]), bytes_.as_pointer())
+            found = call(f"llvm.masked.load.v{_LANES}i8.p0", bytes_, start, i32(1), inside, zeros)
+            present = builder.icmp_unsigned("!=", found, zeros)
+            store(found, present, out)
+            store(builder.add(lanes, _splat(builder, shorts, builder.trunc(first, i16))), present, into)
+            count = builder.ctpop(builder.bitcast(present, bits))
+            builder.store(builder.add(builder.load(at), builder.zext(count, _INT64)), at)
+        return builder.load(at)
 
     return signature, codegen
 

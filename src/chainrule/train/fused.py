@@ -127,8 +127,8 @@ class FusedTraining:
         for first in range(0, steps, each):
             last = min(first + each, steps)
             here = rows[first * self.batch_size : last * self.batch_size]
-            lists = nonzeros.listed(self.train.inputs, here, self.dtype, self.program.parts)
-            yield first, last, self._data(None, self.train.targets[here], lists), np.arange(len(here))
+            self._lists = nonzeros.listed(self.train.inputs, here, self.dtype, self.program.parts, self._lists)
+            yield first, last, self._data(None, self.train.targets[here], self._lists), np.arange(len(here))
 
     def _data(self, inputs: Any, targets: Array, lists: nonzeros.Nonzeros | None) -> dict[str, Any]:
         x, t = (self.program.names[i] for i in (self.roles.x, self.roles.t))

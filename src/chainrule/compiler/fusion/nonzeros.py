@@ -1,14 +1,16 @@
 """Inputs of which only the non-zero elements are listed: what they are made of, and when they are worth their while."""
 
+import hashlib
 import inspect
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from chainrule.compiler import kernels
 from chainrule.compiler.cache import load
+from chainrule.compiler.kernels import prefetch
 from chainrule.graph.graph import Equation, Graph, Variable
 from chainrule.graph.replay import Replay, rewrite
 from chainrule.ops.product import Matmul
@@ -31,7 +33,7 @@ class Nonzeros:
         As they are in the data, before any scaling.
     cuts : array of int64 (rows, parts + 1)
         Part p of row i, those elements that are in the p-th part of the columns, goes from `cuts[i, p]` to
-        `cuts[i, p + 1]`.
+        `cuts[i, p + 1]`. What stands in no row's list is not defined.
     """
 
     columns: Array
@@ -74,30 +76,45 @@ def unscaled(graph: Graph, x: Variable, scale: float, shift: float) -> Graph:
     return rewrite(graph, rule) if scale != 1 or shift else graph
 
 
-def listed(inputs: Array, rows: Array, dtype: np.dtype[Any], parts: int = 1) -> Nonzeros:
-    """The non-zero elements of some rows, each row cut in parts for so many threads, which also make the lists."""
+def listed(inputs: Array, rows: Array, dtype: np.dtype[Any], parts: int = 1, room: Nonzeros | None = None) -> Nonzeros:
+    """The non-zero elements of some rows, each row cut in parts for so many threads, which also make the lists.
+
+    Parameters
+    ----------
+    inputs : array (n, width)
+    rows : array of int64 (k,)
+        Which rows, in which order.
+    dtype : dtype
+        That of the values; but bytes stay bytes.
+    parts : int
+    room : Nonzeros, optional
+        Lists of the same inputs, in as many parts, that are no longer needed: their memory is used again if it is
+        large enough.
+
+    Notes
+    -----
+    Memory is asked for as if no element were zero, so that one pass is enough. What is not written to is never given.
+    """
     values = inputs.dtype if inputs.dtype == np.uint8 else dtype
     columns = np.dtype(np.uint16 if inputs.shape[1] <= 2**16 else np.uint32)
     words = _words(inputs)
-    module = load(_source(inputs), lambda module: _compile(module, inputs[:0], words[:0], columns, values))
-    cuts = np.zeros((len(rows), parts + 1), np.int64)
-    shares = [slice(len(rows) * p // parts, len(rows) * (p + 1) // parts) for p in range(parts)]
-    _together(lambda share: module.count_nonzeros(inputs, words, rows[share], cuts[share]), shares)
-    ends = np.cumsum(cuts[:, parts])
-    total = int(ends[-1]) if len(rows) else 0
-    cuts[1:] += ends[:-1, None]
-    found = Nonzeros(np.empty(total + 1, columns), np.empty(total + 1, values), cuts)
-    lists = found.columns, found.values
-    _together(lambda share: module.list_nonzeros(inputs, words, rows[share], cuts[share], *lists), shares)
+    module = load(_source(inputs, columns), lambda module: _compile(module, inputs[:0], words[:0], columns, values))
+    if room is None or len(room.cuts) < len(rows):
+        most = len(rows) * inputs.shape[1] + parts * kernels.SLACK
+        room = Nonzeros(np.empty(most, columns), np.empty(most, values), np.empty((len(rows), parts + 1), np.int64))
+    found = Nonzeros(room.columns, room.values, room.cuts[: len(rows)])
+
+    def work(part: int) -> None:
+        share = slice(len(rows) * part // parts, len(rows) * (part + 1) // parts)
+        place = share.start * inputs.shape[1] + part * kernels.SLACK
+        module.list_nonzeros(inputs, words, rows[share], found.cuts[share], found.columns, found.values, place)
+
+    with ThreadPoolExecutor(max(1, parts - 1)) as pool:
+        others = [pool.submit(work, part) for part in range(1, parts)]
+        work(0)
+        for other in others:
+            other.result()
     return found
-
-
-def _together(work: Callable[[slice], object], shares: list[slice]) -> None:
-    if len(shares) == 1:
-        work(shares[0])
-        return
-    with ThreadPoolExecutor(len(shares)) as pool:
-        list(pool.map(work, shares))
 
 
 def _words(inputs: Array) -> Array:
@@ -106,63 +123,64 @@ def _words(inputs: Array) -> Array:
     return inputs.view(np.uint64) if whole else np.zeros((len(inputs), 0), np.uint64)
 
 
-def count_nonzeros(inputs: Any, words: Any, rows: Any, cuts: Any) -> None:
-    """Write how many elements of row i are not zero up to the end of part p to cuts[i, p + 1]."""
+def list_nonzeros(inputs: Any, words: Any, rows: Any, cuts: Any, columns: Any, values: Any, place: Any) -> None:
+    """Write the columns and values of each row's elements that are not zero, from `place` on, and where they are."""
     width, parts = inputs.shape[1], cuts.shape[1] - 1
-    seven, eight, ones = np.uint64(0x7F7F7F7F7F7F7F7F), np.uint64(0x8080808080808080), np.uint64(0x0101010101010101)
     for i in range(rows.size):
-        row, count, j = inputs[rows[i]], np.uint64(0), 0
+        later = inputs[rows[min(i + 4, rows.size - 1)]]
+        for k in range(0, width, 64 // inputs.itemsize):
+            prefetch(later, k)
+        end, cuts[i, 0] = 0, place
         for p in range(parts):
-            end = min(width, 16 * ((width + 15) // 16 * (p + 1) // parts))  # as in `writer.share_of`
-            if words.shape[1] and j % 8 == 0 and end % 8 == 0:
-                for w in range(j // 8, end // 8):
-                    word = words[rows[i], w]
-                    # The highest bit of each byte that is not zero; the product adds up the bytes.
-                    marks = (((word & seven) + seven) | word) & eight
-                    count += ((marks >> np.uint64(7)) * ones) >> np.uint64(56)
-            else:
-                for k in range(j, end):
-                    count += np.uint64(row[k] != 0)
-            j = end
-            cuts[i, p + 1] = np.int64(count)
+            begin, end = end, min(width, 16 * ((width + 15) // 16 * (p + 1) // parts))  # as in `writer.share_of`
+            place = list_part(inputs[rows[i]], words[rows[i]], begin, end, columns, values, place)
+            cuts[i, p + 1] = place
 
 
-def list_nonzeros(inputs: Any, words: Any, rows: Any, cuts: Any, columns: Any, values: Any) -> None:
-    """Write the columns and values of each row's elements that are not zero.
+def list_part(row: Any, words: Any, begin: Any, end: Any, columns: Any, values: Any, place: Any) -> Any:
+    """List row[begin:end]; where the list ends.
 
-    Every element is written, and the next one over it if it was zero, since no processor can guess which are. That
-    would write behind the end of the last row, where another thread's elements are; so there it is done with care.
+    Every element is written, and the next one over it if it was zero, since no processor can guess which are.
     """
-    width, end = inputs.shape[1], np.uint64(cuts[-1, -1] if rows.size else 0)
-    for i in range(rows.size):
-        row, place = inputs[rows[i]], np.uint64(cuts[i, 0])
-        for j in range(0, width, 8):
-            if words.shape[1] and words[rows[i], j // 8] == 0:
-                continue
-            if i < rows.size - 1:
-                for k in range(j, min(j + 8, width)):
-                    columns[place] = k
-                    values[place] = row[k]
-                    place += np.uint64(row[k] != 0)
-            else:
-                for k in range(j, min(j + 8, width)):
-                    if row[k] != 0 and place < end:
-                        columns[place] = k
-                        values[place] = row[k]
-                        place += np.uint64(1)
+    place = np.uint64(place)
+    for j in range(begin, end, 8):
+        if words.size and words[j // 8] == 0:
+            continue
+        for k in range(j, min(j + 8, end)):
+            columns[place] = k
+            values[place] = row[k]
+            place += np.uint64(row[k] != 0)
+    return np.int64(place)
 
 
 def _compile(module: Any, inputs: Array, words: Array, columns: Any, values: Any) -> None:
     rows, cuts = np.zeros(0, np.int64), np.zeros((0, 2), np.int64)
-    module.count_nonzeros(inputs, words, rows, cuts)
-    module.list_nonzeros(inputs, words, rows, cuts, np.zeros(1, columns), np.zeros(1, values))
+    module.list_nonzeros(inputs, words, rows, cuts, np.zeros(1, columns), np.zeros(1, values), 0)
 
 
-def _source(inputs: Array) -> str:
-    kind = f"{inputs.dtype} {inputs.flags.c_contiguous} {inputs.flags.writeable}"
-    imports = "from typing import Any\n\nimport numpy as np\nfrom numba import njit"
-    return f'"""Rows as lists of non-zero elements."""\n# {kind}\n\n{imports}\n\n\n{_TEXT}'
+def _source(inputs: Array, columns: np.dtype[Any]) -> str:
+    kind = f"{inputs.dtype} {inputs.flags.c_contiguous} {inputs.flags.writeable} {columns} kernels {_KERNELS}"
+    bytes_ = inputs.dtype == np.uint8 and inputs.flags.c_contiguous and columns.itemsize == 2
+    part = _BYTES if bytes_ and kernels.compresses() else _PART
+    return f"{_HEAD.format(kind=kind)}{part}\n\n{_ROWS}"
 
 
 # Read when this is imported, as the library of `source.py` is.
-_TEXT = "\n\n".join(f"@njit(nogil=True)\n{inspect.getsource(f)}" for f in (count_nonzeros, list_nonzeros))
+_KERNELS = hashlib.sha256(inspect.getsource(kernels).encode()).hexdigest()[:16]
+_ROWS, _PART = (f"@njit(nogil=True)\n{inspect.getsource(f)}" for f in (list_nonzeros, list_part))
+_BYTES = """@njit(nogil=True)
+def list_part(row, words, begin, end, columns, values, place):
+    return list_bytes(row, begin, end, columns, values, place)
+"""
+_HEAD = '''"""Rows as lists of non-zero elements."""
+# {kind}
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from chainrule.compiler.kernels import list_bytes, prefetch
+
+
+'''
