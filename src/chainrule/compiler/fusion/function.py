@@ -16,7 +16,7 @@ from chainrule.compiler.fusion import program
 from chainrule.compiler.fusion.primitives import decompose
 from chainrule.compiler.fusion.schedule import NotFusibleError, Root, Schedule, by_rows
 from chainrule.compiler.fusion.source import Source
-from chainrule.compiler.fusion.writer import LETTERS, Feed
+from chainrule.compiler.fusion.writer import LETTERS, Feed, padded
 from chainrule.errors import TraceError
 from chainrule.graph.graph import Graph, Variable
 from chainrule.ops.product import Matmul
@@ -80,6 +80,9 @@ class FusedFunction:
         self.given, self._fixed = source.given, source.fixed
         self.tiled = source.schedule.tiled
         self._shapes, self._constants, self._own = source.buffers, source.constants, dict(source.constants)
+        # Copies of inputs whose rows begin at cache lines.
+        held = {source.names[v]: v for v, feed in zip(graph.inputs, feeds, strict=True) if feed.padded}
+        self._held = {name: program._aligned(padded(v), v.dtype) for name, v in held.items()}
         self._result_names = [source.outputs[v] for v in self.results]
         self.threads, self.quick, self._quick = threads, quick and threads == 1, None
         self.work = sum(math.prod(_sized((*e.output.shape, e.inputs[0].shape[-1]), 1)) for e in _products(graph))
@@ -149,7 +152,10 @@ class FusedFunction:
         if wanted > self._capacity:
             self._own |= {n: program._aligned(_sized(shape, wanted), kind) for n, (shape, kind) in self._shapes.items()}
             self._capacity = wanted
-        return [self._counter, order, *(arrays[name] if name in arrays else self._own[name] for name in self._fixed)]
+        for name, copy in self._held.items():
+            np.copyto(program._part(copy, arrays[name].shape), arrays[name])
+        everything = {**self._own, **arrays, **self._held}
+        return [self._counter, order, *(everything[name] for name in self._fixed)]
 
     @contextmanager
     def _others(self, threads: int, run: Any, head: list[Any], rest: list[Any]) -> Iterator[None]:
@@ -228,6 +234,9 @@ class _FunctionSource(Source):
     module = ""
 
     def text(self) -> str:
+        self.lines, self.depth = [], 1
+        self._see_planes()
+        self._step()
         own = {*self.buffers, *self.constants}
         results = [self.outputs[v] for v in self.schedule.graph.outputs]
         arrays = {
@@ -235,8 +244,6 @@ class _FunctionSource(Source):
         }
         self.fixed = [name for name in self.arguments if name in own or name in arrays]
         self.given = [name for name in self.arguments if name not in {*self.fixed, *results}]
-        self.lines, self.depth = [], 1
-        self._step()
         arguments = ["thread", "threads", "counter", "order", *self.fixed, "total", *self.given, *results]
         return self._module(f"def run({', '.join(arguments)}):")
 

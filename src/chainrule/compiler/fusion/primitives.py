@@ -22,11 +22,16 @@ from chainrule.ops.structure import Reshape, SumTo, Transpose
 
 def decompose(graph: Graph) -> Graph:
     """The graph in element-wise ops, sums, maxima, products and rearrangements alone, as far as that is possible."""
-    return rewrite(simplify(rewrite(simplify(graph), _Rules())), _turn_columns)
+    return rewrite(simplify(rewrite(simplify(graph), _Rules())), _last_changes)
 
 
-def _turn_columns(replay: Replay, e: Equation, inputs: list[Any]) -> Any:
-    """Let a column of the batch (N, 1) become a row by a transposition again, which products look through."""
+def _last_changes(replay: Replay, e: Equation, inputs: list[Any]) -> Any:
+    """Let a column of the batch (N, 1) become a row by a transposition again, which products look through; and a sum
+    over images and the batch be one of each image first, which each thread does for its own.
+    """
+    if e.op is Sum and len(inputs[0].shape) == 4 and {0, 2, 3} <= set(e.attributes["axis"]):
+        rest = tuple(axis for axis in e.attributes["axis"] if axis < 2)
+        return inputs[0].sum(axis=(2, 3)).sum(axis=rest).reshape(e.output.shape)
     if e.op is Reshape and len(e.output.shape) == 2 and dims.same_shape(e.output.shape, inputs[0].shape[::-1]):
         return replay.tracer.record(Transpose, inputs, {"order": (1, 0)})
     return None

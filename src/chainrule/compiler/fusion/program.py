@@ -189,8 +189,8 @@ def _sized(shape: tuple[Any, ...], rows: int) -> tuple[int, ...]:
 
 
 def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Zeros that begin at a cache line."""
+    """Zeros that begin at a cache line, and behind the end one more, which vectors may reach."""
     size = int(np.prod(shape)) * dtype.itemsize
-    memory = np.zeros(size + 64, np.uint8)
+    memory = np.zeros(size + 128, np.uint8)
     start = -memory.ctypes.data % 64
     return memory[start : start + size].view(dtype).reshape(shape)

@@ -1,15 +1,18 @@
 """The part of a fused program in which every thread computes its own rows of a batch."""
 
+import math
+
 import numpy as np
 
-from chainrule.compiler.fusion.schedule import NotFusibleError, Root
-from chainrule.compiler.fusion.writer import LETTERS, SMALL, Writer, padded, share_of
+from chainrule.compiler.fusion.images import ImageWriter
+from chainrule.compiler.fusion.schedule import OF_IMAGES, NotFusibleError, Root, sums_images
+from chainrule.compiler.fusion.writer import LETTERS, SMALL, padded, share_of
 from chainrule.graph.graph import Variable
 
 AHEAD = 4  # rows
 
 
-class RowWriter(Writer):
+class RowWriter(ImageWriter):
     """Writes loops over rows and products of rows."""
 
     def _row_phase(self, phase: int) -> None:
@@ -21,9 +24,15 @@ class RowWriter(Writer):
             here = [r for r in roots if r.part == part]
             if part % 2:
                 for root in here:
-                    self._row_product(root)
+                    if root.equation.op in OF_IMAGES:
+                        self._image_rows(root)
+                    else:
+                        self._row_product(root)
             else:
                 self._row_loop(here)
+        for root in self._of(phase + 1):
+            if root.kind == "partial":
+                self._add_kernel_gradients(root)
 
     def _gather(self) -> None:
         graph = self.schedule.graph
@@ -38,7 +47,7 @@ class RowWriter(Writer):
                 name, letters = self.names[v], LETTERS[1 : len(v.shape)]
                 with self.loops(v.shape[1:], letters):
                     value = self._scaled(v, f"{name}_source[{', '.join(['row', *letters])}]")
-                    self.write(f"{name}[{', '.join(['i', *letters])}] = {value}")
+                    self.write(f"{self.expressions.places[v](['i', *letters])} = {value}")
 
     def _scaled(self, v: Variable, value: str) -> str:
         """A number of the data set as the input has it."""
@@ -69,7 +78,7 @@ class RowWriter(Writer):
         for root in roots:
             weight, out = self.schedule.base(root.equation.inputs[1])[0], f"{self.names[root.output]}[thread]"
             if nonzeros is not None:
-                self._nonzeros_product(nonzeros, weight, root.output, out, "n", "thread")
+                self._nonzeros_product(nonzeros, weight, root.output, out, "n", ("thread", "thread + 1"))
                 continue
             turned = self.schedule.base(root.equation.inputs[1])[1]
             if turned:
@@ -93,8 +102,19 @@ class RowWriter(Writer):
             for root in here:
                 if root.kind == "fill":
                     self._fill(root)
-            for group in dict.fromkeys(r.group for r in here if r.kind != "fill"):
-                self._group([r for r in here if r.kind != "fill" and r.group == group], ("i",), LETTERS[1:])
+                elif sums_images(root.equation):
+                    self._sum_images(root)
+            loops = [r for r in here if r.kind != "fill" and not sums_images(r.equation)]
+            for group in dict.fromkeys(r.group for r in loops):
+                self._group([r for r in loops if r.group == group], ("i",), LETTERS[1:])
+
+    def _sum_images(self, root: Root) -> None:
+        x, v = root.equation.inputs[0], root.output
+        with self.loops([x.shape[1]], ["j"]):
+            target = self.expressions.places[v](["i", "j", *["0"] * (len(v.shape) - 2)])
+            images = f"{self.names[x]}{'_planes' if self.names[x] in self.images else ''}"
+            row = f"{images}[{'tile + ' if self._rows_of(x) != self.names[x] else ''}i, j]"
+            self.write(f"{target} = sum_of_row({row}, {math.prod(x.shape[2:])})")
 
     def _fill(self, root: Root) -> None:
         e, name = root.equation, self.names[root.output]
@@ -111,7 +131,7 @@ class RowWriter(Writer):
         out = self._rows_of(root.output)
         self.explain([root])
         if (nonzeros := self._nonzeros(left)) is not None:
-            self._nonzeros_product(nonzeros, right, root.output, out, "lo, hi", "0")
+            self._nonzeros_product(nonzeros, right, root.output, out, "lo, hi", ("0", "-1"))
             return
         left_name, right_name = self._rows_of(left), self.names[right]
         if int(k) * int(width) * self.batch <= SMALL:
@@ -127,13 +147,17 @@ class RowWriter(Writer):
             f"{out}[lo:hi])"
         )
 
-    def _nonzeros_product(self, x: str, matrix: Variable, v: Variable, out: str, rows: str, part: str) -> None:
+    def _nonzeros_product(
+        self, x: str, matrix: Variable, v: Variable, out: str, rows: str, cuts: tuple[str, str]
+    ) -> None:
+        """The product of listed rows, of which those columns take part that lie between two cuts, and a matrix."""
         width = self._sparse_width(matrix, v)
+        first, last = cuts
         with self.block(f"for i in range({rows}):"):
-            self._prefetch(x, part)
+            self._prefetch(x, first, last)
             self.write("row = order[begin + tile + i]")
             self.write(
-                f"nonzeros_times_matrix({x}_columns, {x}_values, {x}_cuts[row, {part}], {x}_cuts[row, {part} + 1], "
+                f"nonzeros_times_matrix({x}_columns, {x}_values, {x}_cuts[row, {first}], {x}_cuts[row, {last}], "
                 f"{self.names[matrix]}, {out}[i], 0, {width})"
             )
 
@@ -144,9 +168,9 @@ class RowWriter(Writer):
         width = matrix.shape[1] if given or rows in self.outputs else padded(matrix)[1]
         return int(width)
 
-    def _prefetch(self, x: str, part: str) -> None:
+    def _prefetch(self, x: str, first: str, last: str) -> None:
         """Ask for a row of the data some rows before its turn: the rows are drawn, so no processor could guess it."""
         self.write(f"row = order[min(begin + tile + i + {AHEAD}, order.size - 1)]")
-        with self.block(f"for k in range({x}_cuts[row, {part}], {x}_cuts[row, {part} + 1], 32):"):
+        with self.block(f"for k in range({x}_cuts[row, {first}], {x}_cuts[row, {last}], 32):"):
             self.write(f"prefetch({x}_columns, k)")
             self.write(f"prefetch({x}_values, k)")

@@ -7,6 +7,7 @@ depends on no row. Inside a phase, *parts* follow each other: loops over rows (e
 whole arrays with a barrier between them. Inside a loop over rows, *levels* follow each other, each a loop over columns.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,15 +17,19 @@ from chainrule.graph.graph import Equation, Graph, Variable
 from chainrule.ops import dims
 from chainrule.ops.arithmetic import Divide, Multiply, Negative, Subtract
 from chainrule.ops.chance import DropoutMask
+from chainrule.ops.convolution import Conv2d, Conv2dInput, Conv2dWeight
 from chainrule.ops.dims import Dim, Later
 from chainrule.ops.families import Comparison, Elementwise
 from chainrule.ops.indexing import ARRAY, Getitem, Onehot
+from chainrule.ops.pooling import AvgPool2d, AvgPool2dInput, MaxPool2d, MaxPool2dInput
 from chainrule.ops.product import Matmul
 from chainrule.ops.reduction import Max, Min, Sum
 from chainrule.ops.structure import BroadcastTo, Cast, Concatenate, Pad, Reshape, Transpose
 
 REARRANGED = (Reshape, BroadcastTo, Transpose, Getitem, Pad, Concatenate, Cast, Onehot)
 REDUCED = (Sum, Max, Min)
+OF_IMAGES = (Conv2d, Conv2dInput, MaxPool2d, MaxPool2dInput, AvgPool2d, AvgPool2dInput)  # row by row
+STORED = (Matmul, *OF_IMAGES, Conv2dWeight)  # what takes part in them is in an array
 SPLIT = 4096  # elements: smaller arrays are one thread's business
 
 
@@ -37,7 +42,8 @@ class Root:
     """A value that is computed where its turn is, and not inside other values' expressions."""
 
     equation: Equation
-    kind: str  # "element", "reduce", "product", "fill"; or "update": a product that is added to a carried array
+    kind: str  # "element", "reduce", "product", "fill"; "update": a product that is added to a carried array; or
+    # "partial": each thread adds up the rows that it has, and what the threads have is added up afterwards
     rows: bool
     leaves: list[Variable] = field(default_factory=list)
     moved: set[Variable] = field(default_factory=set)  # those of them that it reads at other places than its own
@@ -45,6 +51,7 @@ class Root:
     part: int = 0
     level: int = 0
     stored: bool = True
+    flat: bool = False  # whether the loops over height and width of images are one
     target: Variable | None = None  # the input whose array takes the value
     product: Equation | None = None  # of an "update"
     factors: list[tuple[type, Any]] = field(default_factory=list)  # what multiplies or divides the product
@@ -58,6 +65,8 @@ class Root:
         """The sizes of the loops that it is computed in, but for that over rows; sizes of 1 need no loop."""
         source = self.equation.inputs[0] if self.kind == "reduce" else self.output
         sizes = source.shape[int(self.rows) :]
+        if self.flat:
+            sizes = (*sizes[:-2], math.prod(sizes[-2:]))
         return tuple(n if isinstance(n, int) else "n" for n in sizes if not dims.same(n, 1))
 
 
@@ -107,6 +116,7 @@ class Schedule:
         for root in self.roots.values():
             root.leaves = list(dict.fromkeys(self._leaves(root)))
             root.moved = set(self._moved(root))
+            root.flat = root.kind in ("element", "reduce") and self._is_flat(root)
         for root in self.roots.values():
             self._place(root)
         self._delay_overwriting()
@@ -121,8 +131,10 @@ class Schedule:
         return x, False
 
     def _kind(self, e: Equation) -> str:
-        if e.op is Matmul:
+        if e.op is Matmul or e.op in OF_IMAGES:
             return "product"
+        if e.op is Conv2dWeight:
+            return "partial"
         if e.op in REDUCED:
             return "reduce"
         if e.op is DropoutMask:
@@ -132,7 +144,8 @@ class Schedule:
             return ""
         consumers = [c for c in self.graph.equations if any(x is v for x in c.inputs)]
         whole_sum = any(c.op in REDUCED and by_rows(v.shape) and 0 in c.attributes["axis"] for c in consumers)
-        needed = v in self.graph.outputs or any(c.op is Matmul for c in consumers) or self._under_product(v)
+        needed = v in self.graph.outputs or any(c.op in STORED or sums_images(c) for c in consumers)
+        needed |= self._under_product(v)
         if e.op is Transpose and v not in self.graph.outputs and all(c.op is Matmul for c in consumers):
             return ""
         cheap = e.op in REARRANGED or e.op is Negative or issubclass(e.op, Comparison)
@@ -228,6 +241,29 @@ class Schedule:
                 elif moved:
                     yield x
 
+    def _is_flat(self, root: Root) -> bool:
+        """Whether an element of images is computed in the same way wherever it is in its image."""
+        e = root.equation
+        source = e.inputs[0] if root.kind == "reduce" else e.output
+        if len(source.shape) != 4 or any(dims.same(n, 1) for n in source.shape[2:]):
+            return False
+        if root.kind == "reduce" and len({2, 3} & set(e.attributes["axis"])) == 1:
+            return False
+        waiting: list[Any] = [source]
+        while waiting:
+            x = waiting.pop()
+            shape = getattr(x, "shape", ())
+            if all(dims.same(n, 1) for n in shape[-2:]):
+                continue
+            if len(shape) != 4:
+                return False
+            if (made := self.made.get(x)) is None or (x in self.roots and x is not root.output):
+                continue
+            if not (issubclass(made.op, Elementwise) or made.op in (BroadcastTo, Cast)):
+                return False
+            waiting += made.inputs
+        return True
+
     def _place(self, root: Root) -> None:
         leaves = [self.roots[v] for v in root.leaves if v in self.roots]
         if root.rows:
@@ -241,7 +277,8 @@ class Schedule:
             same = [leaf for leaf in parts if leaf.part == root.part]
             root.level = max((leaf.level + self._steps(leaf, root) for leaf in same), default=0)
             return
-        if self.tiled and any(leaf.rows for leaf in leaves) and not self.crosses(root):
+        adds_up = self.crosses(root) or root.kind == "partial"
+        if self.tiled and any(leaf.rows for leaf in leaves) and not adds_up:
             raise NotFusibleError(f"'{root.equation!r}' mixes rows and whole arrays")
         rows = any(by_rows(v.shape) for v in root.leaves)
         root.phase = max((leaf.phase + leaf.rows for leaf in leaves), default=-1)
@@ -254,7 +291,7 @@ class Schedule:
 
     def _steps(self, leaf: Root, root: Root) -> int:
         together = leaf.kind == "element" and leaf.group == root.group and root.kind != "fill"
-        return int(not together or leaf.output in root.moved)
+        return int(not together or leaf.output in root.moved or sums_images(root.equation))
 
     def _waits(self, leaf: Root, root: Root) -> int:
         """Whether a part of a whole array must wait for all threads before it reads this one."""
@@ -290,7 +327,7 @@ class Schedule:
                 readers[v].append(root)
         for v, root in self.roots.items():
             outside = v in self.graph.outputs and v not in self.targets
-            if root.kind in ("product", "fill") or outside:
+            if root.kind in ("product", "fill", "partial") or outside:
                 continue
             found = readers[v]
             if root.rows:
@@ -298,7 +335,7 @@ class Schedule:
                 single = root.group == () if root.kind == "element" else _single(root)
                 together = all(r.level == root.level and r.group == root.group for r in found)
                 root.stored = len(here) < len(found) or not (single or (root.kind == "element" and together))
-                root.stored |= any(r.kind in ("product", "update") for r in found)
+                root.stored |= any(r.kind in ("product", "update", "partial") for r in found)
             elif root.output.shape == ():
                 root.stored = False
             elif root.kind == "element":
@@ -316,6 +353,12 @@ def _moves(e: Equation) -> bool:
     return e.op in (Transpose, Pad, Concatenate)
 
 
+def sums_images(e: Equation) -> bool:
+    """Whether an equation adds up the elements of each image, which a kernel of its own does."""
+    x = e.inputs[0]
+    return e.op is Sum and by_rows(x.shape) and len(x.shape) == 4 and e.attributes["axis"] == (2, 3)
+
+
 def _single(root: Root) -> bool:
     """Whether a reduction leaves one number for each row."""
     return all(dims.same(n, 1) for n in root.output.shape[1:])
@@ -330,11 +373,15 @@ def _check(e: Equation) -> None:
         plain = all(isinstance(shape[i], Dim) and str(shape[i]).isidentifier() for i in symbolic)
         if not plain or len(symbolic) > 1 or (symbolic and symbolic != [0] and e.op not in (Transpose, Matmul)):
             raise NotFusibleError(f"{where} works on the shape {dims.show(shape)}")
-    known = issubclass(e.op, Elementwise) or e.op in (Matmul, DropoutMask, *REDUCED, *REARRANGED)
+    known = issubclass(e.op, Elementwise) or e.op in (Matmul, DropoutMask, Conv2dWeight, *OF_IMAGES, *REDUCED, *REARRANGED)
     if not known:
         raise NotFusibleError(f"{where} is no loop over elements")
     if e.op is Matmul and any(len(x.shape) != 2 for x in e.inputs):
         raise NotFusibleError(f"{where} multiplies more than two matrices")
+    if e.op is Conv2dWeight or e.op in OF_IMAGES:
+        rows = [by_rows(x.shape) for x in e.inputs]
+        if rows != ([True, False] if e.op in (Conv2d, Conv2dInput) else [True] * len(rows)):
+            raise NotFusibleError(f"{where} is not computed image by image")
     if e.op is DropoutMask and not (by_rows(e.output.shape) and len(e.output.shape) == 2):
         raise NotFusibleError(f"{where} is no mask for the rows of a batch")
     if e.op is Getitem and ARRAY in e.attributes["index"] and not _picks(e):

@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 
-from chainrule.compiler import elementary, kernels, philox
+from chainrule.compiler import correlation, elementary, kernels, philox
 from chainrule.compiler.fusion import inlined
 from chainrule.compiler.fusion.schedule import NotFusibleError
 from chainrule.compiler.fusion.wholes import WholeWriter
@@ -14,7 +14,7 @@ _LIBRARY = {
     name: f for part in (elementary, philox, inlined) for name, f in vars(part).items() if inspect.isfunction(f)
 }
 _TEXTS = {name: inspect.getsource(f) for name, f in _LIBRARY.items()}
-_KERNELS = hashlib.sha256(inspect.getsource(kernels).encode()).hexdigest()[:16]
+_KERNELS = hashlib.sha256("".join(map(inspect.getsource, (kernels, correlation))).encode()).hexdigest()[:16]
 
 
 class Source(WholeWriter):
@@ -23,10 +23,15 @@ class Source(WholeWriter):
     def text(self) -> str:
         """The whole module."""
         self.lines, self.depth = [], 1
+        self._see_planes()
         with self.block("for step in range(start, stop):"):
             self._step()
         self.write("return stop")
         return self._module(f"def run({', '.join([*FIXED, *self.arguments])}):")
+
+    def _see_planes(self) -> None:
+        for name, shape in self.images.items():
+            self.write(f"{name}_planes = {name}.reshape(({', '.join(map(str, shape))}))")
 
     def _module(self, head: str) -> str:
         body = "\n".join([head, *self.lines])
@@ -137,6 +142,7 @@ import math
 import numpy as np
 from numba import carray, njit
 
+from chainrule.compiler.correlation import add_correlations, correlate, sum_of_row
 from chainrule.compiler.kernels import (
     add_nonzeros_outer_row,
     arrive,

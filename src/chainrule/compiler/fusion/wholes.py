@@ -99,7 +99,7 @@ class WholeWriter(RowWriter):
         late, inside = [], []
         with self.loops(sizes, LETTERS[1:]):
             for root in roots:
-                index = self._index(root.output.shape, (), LETTERS)
+                index = self._index(root.output.shape, (), LETTERS, root.flat)
                 text = self.expressions.formula(root.equation, index)
                 place = self.expressions.places.get(root.output)
                 if place is not None and len(roots) == 1:
@@ -121,6 +121,10 @@ class WholeWriter(RowWriter):
         self.explain([root])
         if root.kind == "update" or root.kind == "product":
             self._whole_product(root)
+            return
+        if root.kind == "partial":
+            with self._share(root.output.shape) as share:
+                self._sum_of_threads(root.output, share)
             return
         e, v = root.equation, root.output
         x = e.inputs[0]

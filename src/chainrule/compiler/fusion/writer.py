@@ -21,6 +21,7 @@ FIXED = ("thread", "threads", "counter", "start", "stop", "batch", "total", "ord
 RESERVED = {
     *(*LETTERS, *FIXED),
     *("step", "begin", "rows", "N", "tile", "n", "lo", "hi", "row", "first", "last", "factor", "into", "given"),
+    *("y", "z", "best", "at", "left", "won", "added", "share"),
     *("real", "np", "math", "wait", "gemm", "njit", "run", "prefetch"),
     *("exp", "log", "tanh", "sigmoid", "expm1", "log1p", "erf", "maximum", "minimum", "bool", "abs"),
 }
@@ -102,6 +103,7 @@ class Writer:
         self.constants: dict[str, np.ndarray[Any, Any]] = {}
         self.owners: dict[tuple[Any, ...], int] = {}
         self.outputs: dict[Variable, str] = {}
+        self.images: dict[str, tuple[Any, ...]] = {}  # arguments of four axes, and the shape that they are read in
         self.sums: dict[Variable, str] = {}  # where a number that is being added up is kept
         self.inner, self.partial = self._shared_by_columns()
         self._name_everything()
@@ -115,11 +117,9 @@ class Writer:
             if feed.kind == "number" or feed.kind == "key":
                 self.expressions.locals[v] = name
             elif feed.kind == "array":
-                self.arguments.append(name)
-                places[v] = self._reader(name, v.shape)
+                places[v] = self._given(name, v.shape)
             elif feed.kind == "rows":
-                self.arguments.append(name)
-                places[v] = self._reader(name, v.shape, "tile + ")
+                places[v] = self._given(name, v.shape, "tile + ")
             elif feed.kind == "nonzeros":
                 self.arguments += [f"{name}_columns", f"{name}_values", f"{name}_cuts", f"{name}_at"]
                 self.buffers[f"{name}_at"] = (self.threads, None), np.dtype(np.int64)
@@ -129,16 +129,14 @@ class Writer:
         for v, array in graph.constants.items():
             if array.size > 1:
                 self.constants[self._name(v)] = np.ascontiguousarray(array)
-                self.arguments.append(self.names[v])
-                places[v] = self._reader(self.names[v], v.shape)
+                places[v] = self._given(self.names[v], v.shape)
         for v, root in self.schedule.roots.items():
             name = self._name(v)
             if root.target is not None:
                 places[v] = places[root.target]
             elif v in graph.outputs and not (self.loss and v is graph.outputs[0]):
                 self.outputs[v] = name if v.shape else f"{name}__out"  # a number is computed in a variable of the name
-                self.arguments.append(self.outputs[v])
-                places[v] = self._reader(self.outputs[v], v.shape, "tile + " if root.rows else "")
+                places[v] = self._given(self.outputs[v], v.shape, "tile + " if root.rows else "")
             elif v in self.partial:
                 self._partial_buffer(v)
             elif root.stored and v.shape != ():
@@ -187,13 +185,24 @@ class Writer:
     def _buffer(self, v: Variable) -> None:
         name = self.names[v]
         rows = bool(v.shape) and not isinstance(v.shape[0], int)
-        self.buffers[name] = ((None, *padded(v)[1:]) if rows else padded(v), v.dtype)
+        shape = planes(padded(v))
+        self.buffers[name] = ((None, *shape[1:]) if rows else shape, v.dtype)
         self.arguments.append(name)
         self.expressions.places[v] = self._reader(name, v.shape)
+
+    def _given(self, name: str, shape: tuple[Any, ...], offset: str = "") -> Any:
+        """How an array is read that is an argument of the function."""
+        self.arguments.append(name)
+        if len(shape) != 4:
+            return self._reader(name, shape, offset)
+        self.images[name] = planes((f"{name}.shape[0]", *shape[1:]))
+        return self._reader(f"{name}_planes", shape, offset)
 
     def _reader(self, name: str, shape: tuple[Any, ...], offset: str = "") -> Any:
         if shape == ():
             return lambda index: f"{name}[()]"
+        if len(shape) == 4:
+            return lambda index: f"{name}[{offset}{index[0]}, {index[1]}, {_in_plane(index[2:], shape[3])}]"
         return lambda index: f"{name}[{', '.join([offset + index[0], *index[1:]])}]"
 
     # ---- writing ---------------------------------------------------------------------------------------------------
@@ -248,7 +257,7 @@ class Writer:
             late = []
             for root in roots:
                 source = root.equation.inputs[0] if root.kind == "reduce" else root.output
-                index = self._index(source.shape, row, letters)
+                index = self._index(source.shape, row, letters, root.flat)
                 if root.kind == "reduce":
                     self._add(root, self.expressions.element(source, index, root.output.dtype), index)
                     continue
@@ -272,8 +281,10 @@ class Writer:
             if root.kind == "reduce":
                 self._end_sum(root, row)
 
-    def _index(self, shape: tuple[Any, ...], row: Index, letters: Sequence[str]) -> list[str]:
+    def _index(self, shape: tuple[Any, ...], row: Index, letters: Sequence[str], flat: bool = False) -> list[str]:
         rest = iter(letters)
+        if flat:  # the row of an image is counted on, over all of its lines
+            return [*self._index(shape[:-2], row, letters), "0", self._index(shape[:-1], row, letters)[-1]]
         return [*row, *("0" if dims.same(n, 1) else next(rest) for n in shape[len(row) :])]
 
     def _kept(self, root: Root, index: Index) -> list[str]:
@@ -333,6 +344,16 @@ class Writer:
         graph = self.schedule.graph
         direct = v in self.outputs or (v in graph.inputs and self.feeds[graph.inputs.index(v)].kind == "rows")
         return f"{self.names[v]}[tile:]" if direct else self.names[v]
+
+
+def planes(shape: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The shape of an array of the program's own: of images (N, C, H, W), height and width are one axis."""
+    return (*shape[:2], shape[2] * shape[3]) if len(shape) == 4 else shape
+
+
+def _in_plane(index: Index, width: int) -> str:
+    row, column = index
+    return column if row == "0" else f"{row if row.isidentifier() else f'({row})'} * {width} + {column}"
 
 
 def padded(v: Variable) -> tuple[Any, ...]:

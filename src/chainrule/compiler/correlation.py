@@ -1,0 +1,184 @@
+"""What generated Numba code calls for images: correlations, of which convolutions and their derivatives are made, and
+sums of rows. Intrinsics, as in `kernels`.
+
+An image is a row of numbers, and a window of it a list of distances from its first corner (`taps`): the same list for
+all windows, if the results are laid out as wide as the image. So nothing is copied for a convolution but what it pads.
+"""
+
+import itertools
+from itertools import pairwise
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from chainrule.compiler.kernels import (
+    _INT64,
+    _REGISTERS,
+    _data,
+    _load,
+    _multiply_add,
+    _place,
+    _row_size,
+    _splat,
+)
+
+_FLOATS = 4  # vectors of 64 bytes of a row that are worked at a time
+
+
+def _blocks(count: int, most: int) -> list[tuple[int, int]]:
+    """(first, length) of as few blocks as possible, about equally long."""
+    number = -(-count // most)
+    cuts = [count * i // number for i in range(number + 1)]
+    return [(a, b - a) for a, b in pairwise(cuts)]
+
+
+@intrinsic(prefer_literal=True)
+def correlate(context: Any, x: Any, taps: Any, weights: Any, out: Any, channels: Any, length: Any) -> Any:
+    """out[c, p] ← Σ weights[c, t] · x[p + taps[t]] over the taps t, for p in 0..length-1.
+
+    `x` and each `weights[c]` are memory without gaps; `channels` and `length` are literals. A block of the result stays
+    in registers while the taps are gone through. Whole vectors are read and written, so up to 255 bytes behind the end.
+    """
+    itemsize = out.dtype.bitwidth // 8
+    lanes = 64 // itemsize
+    signature = types.void(x, taps, weights, out, channels, length)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        element = context.get_value_type(out.dtype)
+        vector = ir.VectorType(element, lanes)
+        given, places, factors, result = (_data(context, builder, signature.args[i], args[i]) for i in range(4))
+        factor_row, result_row = (_row_size(context, builder, signature.args[i], args[i]) for i in (2, 3))
+        count = cgutils.unpack_tuple(builder, context.make_array(signature.args[1])(context, builder, args[1]).shape)[0]
+        blocks = _blocks(channels.literal_value, 8 if _REGISTERS > 8 else 3)
+        wide = max(1, min(_FLOATS, _REGISTERS // max(n for _, n in blocks)))
+        vectors = -(-length.literal_value // lanes)
+
+        def piece(start: Any, width: int) -> None:
+            for first, size in blocks:
+                sums = [[cgutils.alloca_once(builder, vector) for _ in range(width)] for _ in range(size)]
+                for total in itertools.chain(*sums):
+                    builder.store(ir.Constant(vector, None), total)
+                with cgutils.for_range(builder, count) as loop:
+                    row = builder.gep(given, [builder.add(start, builder.load(builder.gep(places, [loop.index])))])
+                    xs = [_load(builder, row, k * lanes, vector, itemsize) for k in range(width)]
+                    for c, totals in enumerate(sums):
+                        place = builder.add(builder.mul(factor_row, _INT64(first + c)), loop.index)
+                        factor = _splat(builder, vector, builder.load(builder.gep(factors, [place])))
+                        for value, total in zip(xs, totals, strict=True):
+                            builder.store(_multiply_add(builder, factor, value, builder.load(total)), total)
+                for c, totals in enumerate(sums):
+                    target = builder.gep(result, [builder.add(builder.mul(result_row, _INT64(first + c)), start)])
+                    for k, total in enumerate(totals):
+                        builder.store(builder.load(total), _place(builder, target, k * lanes, vector), align=itemsize)
+
+        whole = vectors // wide * wide
+        if whole:
+            with cgutils.for_range_slice(builder, _INT64(0), _INT64(whole * lanes), _INT64(wide * lanes)) as (start, _):
+                piece(start, wide)
+        if vectors > whole:
+            piece(_INT64(whole * lanes), vectors - whole)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic(prefer_literal=True)
+def add_correlations(context: Any, x: Any, taps: Any, g: Any, out: Any, channels: Any, length: Any) -> Any:
+    """out[c, t] += Σ g[c, p] · x[p + taps[t]] over p in 0..length-1: the derivative of `correlate` by the weights.
+
+    As there; behind the end of each row of g, up to whole vectors, are zeros.
+    """
+    itemsize = out.dtype.bitwidth // 8
+    lanes = 64 // itemsize
+    signature = types.void(x, taps, g, out, channels, length)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        element = context.get_value_type(out.dtype)
+        vector = ir.VectorType(element, lanes)
+        given, places, factors, result = (_data(context, builder, signature.args[i], args[i]) for i in range(4))
+        factor_row, result_row = (_row_size(context, builder, signature.args[i], args[i]) for i in (2, 3))
+        count = cgutils.unpack_tuple(builder, context.make_array(signature.args[1])(context, builder, args[1]).shape)[0]
+        few = min(4, _REGISTERS // 2)
+        blocks = _blocks(channels.literal_value, max(1, _REGISTERS // few))
+        end = _INT64(-(-length.literal_value // lanes) * lanes)
+
+        def block(tap: Any, width: int) -> None:
+            rows = [
+                builder.gep(given, [builder.load(builder.gep(places, [builder.add(tap, _INT64(k))]))])
+                for k in range(width)
+            ]
+            for first, size in blocks:
+                sums = [[cgutils.alloca_once(builder, vector) for _ in range(width)] for _ in range(size)]
+                for total in itertools.chain(*sums):
+                    builder.store(ir.Constant(vector, None), total)
+                with cgutils.for_range_slice(builder, _INT64(0), end, _INT64(lanes)) as (p, _):
+                    xs = [_load(builder, builder.gep(row, [p]), 0, vector, itemsize) for row in rows]
+                    for c, totals in enumerate(sums):
+                        place = builder.add(builder.mul(factor_row, _INT64(first + c)), p)
+                        factor = _load(builder, builder.gep(factors, [place]), 0, vector, itemsize)
+                        for value, total in zip(xs, totals, strict=True):
+                            builder.store(_multiply_add(builder, factor, value, builder.load(total)), total)
+                for c, totals in enumerate(sums):
+                    for k, total in enumerate(totals):
+                        place = builder.add(builder.mul(result_row, _INT64(first + c)), builder.add(tap, _INT64(k)))
+                        target = builder.gep(result, [place])
+                        number = _sum_of(builder, builder.load(total))
+                        builder.store(builder.fadd(builder.load(target), number), target)
+
+        whole = builder.mul(builder.sdiv(count, _INT64(few)), _INT64(few))
+        with cgutils.for_range_slice(builder, _INT64(0), whole, _INT64(few)) as (tap, _):
+            block(tap, few)
+        with cgutils.for_range_slice(builder, whole, count, _INT64(1)) as (tap, _):
+            block(tap, 1)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic(prefer_literal=True)
+def sum_of_row(context: Any, row: Any, length: Any) -> Any:
+    """Σ row[k] over k in 0..length-1, a literal; in as many sums as a vector has places, and these four times."""
+    itemsize = row.dtype.bitwidth // 8
+    lanes = 64 // itemsize
+    count = length.literal_value
+    signature = row.dtype(row, length)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        element = context.get_value_type(row.dtype)
+        vector = ir.VectorType(element, lanes)
+        given = _data(context, builder, signature.args[0], args[0])
+        sums = [cgutils.alloca_once(builder, vector) for _ in range(_FLOATS)]
+        for total in sums:
+            builder.store(ir.Constant(vector, None), total)
+
+        def add(start: Any, width: int) -> None:
+            for k in range(width):
+                x = _load(builder, builder.gep(given, [start]), k * lanes, vector, itemsize)
+                builder.store(builder.fadd(x, builder.load(sums[k])), sums[k])
+
+        step = lanes * _FLOATS
+        whole = count // step * step
+        with cgutils.for_range_slice(builder, _INT64(0), _INT64(whole), _INT64(step)) as (start, _):
+            add(start, _FLOATS)
+        add(_INT64(whole), (count - whole) // lanes)
+        total = builder.load(sums[0])
+        for other in sums[1:]:
+            total = builder.fadd(total, builder.load(other))
+        number = _sum_of(builder, total)
+        for k in range(count // lanes * lanes, count):
+            number = builder.fadd(number, builder.load(builder.gep(given, [_INT64(k)])))
+        return number
+
+    return signature, codegen
+
+
+def _sum_of(builder: Any, vector: Any) -> Any:
+    """The sum of a vector's elements, in pairs."""
+    element, lanes = vector.type.element, vector.type.count
+    width = 32 if isinstance(element, ir.FloatType) else 64
+    kind = ir.FunctionType(element, [element, vector.type])
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.fadd.v{lanes}f{width}")
+    return builder.call(function, [ir.Constant(element, 0.0), vector], fastmath=("reassoc",))
