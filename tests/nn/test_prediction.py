@@ -8,6 +8,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import data, nn, optim
+from chainrule.compiler.fusion import listing
 from chainrule.errors import DataError, DtypeError, Notice, ShapeError
 from chainrule.nn import prediction
 
@@ -75,6 +76,70 @@ def test_data_sets_are_scaled(backend, kind):
         dataset = data.Dataset(u, np.zeros(600, int), scale=scale, shift=shift)
         for rows in (slice(None), slice(3, 4), slice(0, 0)):
             agrees(model, dataset.subset(rows), backend)
+
+
+def mostly_zeros(kind, n=600, **options):
+    """A data set that machine code takes as lists."""
+    u = np.random.default_rng(1).integers(1, 2 if kind is bool else 200, (n, 40)).astype(kind)
+    u[np.random.default_rng(2).random(u.shape) < 0.8] = 0
+    u.flags.writeable = False
+    return data.Dataset(u, np.zeros(n, int), **options)
+
+
+def way_of(model, dataset):
+    """How machine code takes a data set."""
+    return prediction.outputs(model, dataset, "numba", len(dataset), asked=True).way.feed.kind
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float32, np.float64, bool])
+def test_data_sets_with_many_zeros_are_listed(monkeypatch, threads, kind):
+    monkeypatch.setattr("chainrule.compiler.backend.threads", lambda work: threads)
+    models = (
+        nn.Sequential(nn.Linear(40, 100), nn.ReLU(), nn.Linear(100, 3)),
+        nn.Linear(40, 5, dtype="float64"),
+    )
+    for model, options in [(m, o) for m in models for o in ({}, {"scale": 1 / 255}, {"scale": 0.01, "shift": -0.4})]:
+        dataset = mostly_zeros(kind, **options)
+        exact = kind is not np.float64 or model.dtype == np.float64 or not options
+        assert way_of(model, dataset) == ("nonzeros" if exact else "rows")
+        for rows in (slice(None), slice(3, 4), slice(550, 600), slice(0, 0)):
+            agrees(model, dataset.subset(rows))
+
+
+def test_a_large_data_set_is_listed_some_rows_at_a_time(monkeypatch):
+    monkeypatch.setattr(prediction, "LISTED", 2**10)
+    monkeypatch.setattr(prediction, "CHUNK", 70)
+    dataset, model = mostly_zeros(np.uint8), nn.Linear(40, 3)
+    assert prediction.outputs(model, dataset, "numba", 600, asked=True).at_once == 70
+    agrees(model, dataset)
+
+
+def test_lists_are_made_only_where_zeros_count():
+    x = mostly_zeros(np.uint8)
+    assert way_of(nn.Linear(40, 3), x) == "nonzeros"
+    assert way_of(nn.Sequential(nn.LayerNorm(40), nn.Linear(40, 3)), x) == "data"
+    assert way_of(nn.Linear(40, 3), data.Dataset(x.inputs + np.uint8(1), x.targets)) == "data"
+
+
+def test_lists_are_kept_in_a_with_block_alone():
+    x, lists, dtype = mostly_zeros(np.uint8), listing.Lists(), np.dtype(np.float32)
+    some = np.arange(20, 30)
+    found, places = lists.of(x.inputs, some, dtype, 1, cut=False)
+    assert len(found.cuts) == 10
+    assert places.tolist() == list(range(10))
+    with lists:
+        kept, places = lists.of(x.inputs, some, dtype, 1, cut=False)
+        assert len(kept.cuts) == 600
+        assert places.tolist() == some.tolist()
+        assert lists.of(x.inputs, some, dtype, 2, cut=False)[0] is kept
+        in_parts = lists.of(x.inputs, some, dtype, 2, cut=True)[0]
+        assert in_parts.cuts.shape == (600, 3)
+        assert lists.of(x.inputs, some, dtype, 1, cut=False)[0] is in_parts
+        for _ in range(3 * listing.KEPT):
+            lists.of(x.inputs.copy(), some, dtype, 1, cut=False)
+        assert len(lists._kept) == listing.KEPT
+    assert not lists._kept
 
 
 def test_memory_of_any_kind():

@@ -141,6 +141,35 @@ class Meddler(Callback):
             trainer.clip_norm = 0.05
 
 
+class Painter(Callback):
+    """Changes the data before the scores are taken."""
+
+    def __init__(self, *parts):
+        self.parts = parts
+
+    def on_steps_end(self, trainer, epoch, losses):
+        for part in self.parts:
+            part.inputs[:, epoch : 4 * epoch] = 7 * epoch
+
+
+@pytest.mark.parametrize("paints", [False, True])
+def test_scores_are_those_of_the_data_as_they_are(paints):
+    """Whether the lists of what is not zero may be kept from epoch to epoch or not, and also after the fit."""
+    found = {}
+    for name in BACKENDS:
+        parts = [data.Dataset(d.inputs.copy(), d.targets, scale=1 / 255, classes=4) for d in (TRAIN, digits(31))]
+        trainer = trained(name, small, parts[0], epochs=1)
+        trainer.callbacks += [Painter(*parts)] * paints
+        trainer.fit(*parts, epochs=3, batch_size=10, progress=False, seed=2)
+        assert trainer.backend == name
+        for part in parts:
+            part.inputs[:, 20:30] = 1
+        found[name] = *trainer.history.series.values(), list(trainer.evaluate(parts[1]).values())
+    for name in ("numpy", "numba"):
+        for ours, expected in zip(found[name], found["eager"], strict=True):
+            np.testing.assert_allclose(ours, expected, rtol=1e-9)
+
+
 def test_what_a_callback_changes_counts_from_the_next_epoch_on():
     agree(lambda: network([40, 3, 4], between=[lambda: nn.Dropout(0.2)]), TRAIN, callbacks=[Meddler()], epochs=6)
 

@@ -9,12 +9,13 @@ import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from chainrule.compiler import backend as backends
 from chainrule.compiler.agreement import agree
+from chainrule.compiler.fusion.listing import CHUNK, LISTED, Lists, listable, of_nonzeros
 from chainrule.compiler.plan import Plan
 from chainrule.engine.tensor import _state
 from chainrule.errors import ChainruleError
@@ -56,12 +57,12 @@ def compiled(model: "Module", x: Any, batch_size: int, backend: str | None) -> A
     find = outputs(model, x, name, n, asked=name != "auto")
     if find is None:
         return None
-    size = max(n, 1) if find.at_once else batch_size
+    size = find.at_once or batch_size
     parts = [find(slice(start, min(start + size, n))) for start in range(0, max(n, 1), size)]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def outputs(model: "Module", x: Any, backend: str, n: int, asked: bool) -> "Outputs | None":
+def outputs(model: "Module", x: Any, backend: str, n: int, asked: bool, lists: Lists | None = None) -> "Outputs | None":
     """A function from rows of `x` to the model's outputs in evaluation mode; None if eager mode should compute them.
 
     Parameters
@@ -74,6 +75,8 @@ def outputs(model: "Module", x: Any, backend: str, n: int, asked: bool) -> "Outp
         How many samples there will be in all, for the choice that "auto" stands for.
     asked : bool
         Whether somebody asked for the backend, and is told if another one takes its place.
+    lists : Lists, optional
+        Who lists the non-zero elements of data sets.
     """
     tail = tuple(x.inputs.shape[1:] if hasattr(x, "features") else x.shape[1:])
     name = backend if backend == "eager" else backends.chosen(backend, _seconds(model, n, tail))
@@ -81,7 +84,7 @@ def outputs(model: "Module", x: Any, backend: str, n: int, asked: bool) -> "Outp
         return None
     try:
         predictor = _predictor(model)
-        return Outputs(predictor, predictor.recording(tail), x, name, asked)
+        return Outputs(predictor, predictor.recording(tail), x, name, asked, lists or Lists())
     except NotRecordableError as error:
         if asked:
             backends.notify(f"this model's outputs cannot be compiled, so eager mode computes them: {error}.")
@@ -137,14 +140,23 @@ class Predictor:
         return self.recorded[tail]
 
 
+class Way(NamedTuple):
+    """In which way machine code gets samples, and the scaling of those that are listed, which is part of it."""
+
+    feed: "Feed"
+    scale: float = 1
+    shift: float = 0
+
+
 class Recorded:
     """A forward pass for samples of one shape: its graph, and what executes it."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph, self.lock = replace(graph, form=None), threading.Lock()
-        self.compared, self.refused = False, ""  # machine code: with the plan; why it is not used
+        self.compared: set[Way] = set()  # which machine code has been compared with the plan
+        self.refused = ""  # why it is not used
         self.plan: Plan | None = None
-        self.functions: dict[tuple[Feed, int], Any] = {}  # or why there is none
+        self.functions: dict[tuple[Way, int], Any] = {}  # or why there is none
 
     def planned(self, arrays: list[Array], x: Array) -> Array:
         """The outputs by a plan."""
@@ -153,19 +165,21 @@ class Recorded:
                 self.plan = Plan(self.graph)
             return self.plan(*arrays, x)[0].copy()
 
-    def function(self, feed: "Feed", threads: int = 1) -> "FusedFunction":
-        """The machine code for samples that are fed in a way; raises NotFusibleError if there can be none."""
+    def function(self, way: "Way", threads: int = 1) -> "FusedFunction":
+        """The machine code for samples that come in a way; raises NotFusibleError if there can be none."""
         from chainrule.compiler.fusion.function import FusedFunction
         from chainrule.compiler.fusion.schedule import NotFusibleError
         from chainrule.compiler.fusion.writer import Feed
 
         if self.refused:
             raise NotFusibleError(self.refused)
-        key = feed, threads
+        key = way, threads
         if key not in self.functions:
-            feeds = [*[Feed("array")] * (len(self.graph.inputs) - 1), feed]
+            listed = way.feed.kind == "nonzeros"
+            graph = of_nonzeros(self.graph, -1, way.scale, way.shift) if listed else self.graph
+            feeds = [*[Feed("array", padded=listed)] * (len(graph.inputs) - 1), way.feed]
             try:
-                self.functions[key] = FusedFunction(self.graph, feeds, threads=threads, quick=feed.kind == "rows")
+                self.functions[key] = FusedFunction(graph, feeds, threads=threads, quick=way.feed.kind == "rows")
             except NotFusibleError as error:
                 self.functions[key] = error
         found: FusedFunction | NotFusibleError = self.functions[key]
@@ -184,13 +198,15 @@ class Outputs:
 
     Attributes
     ----------
-    at_once : bool
-        Whether rows may be asked for in any number, and are best asked for all at once.
+    at_once : int
+        How many rows are best asked for at a time; 0 where that is for the caller to say.
     """
 
-    def __init__(self, predictor: Predictor, recorded: Recorded, x: Any, backend: str, asked: bool) -> None:
-        self.predictor, self.recorded, self.x, self.asked = predictor, recorded, x, asked
-        self.dtype, self.at_once = predictor.dtype, False
+    def __init__(
+        self, predictor: Predictor, recorded: Recorded, x: Any, backend: str, asked: bool, lists: Lists
+    ) -> None:
+        self.predictor, self.recorded, self.x, self.asked, self.lists = predictor, recorded, x, asked, lists
+        self.dtype, self.at_once = predictor.dtype, 0
         self.function: FusedFunction | None = None  # of one thread
         if backend == "numba":
             self._fuse()
@@ -209,24 +225,34 @@ class Outputs:
 
     def _fuse(self) -> None:
         from chainrule.compiler.fusion.schedule import NotFusibleError
-        from chainrule.compiler.fusion.writer import Feed
 
-        x, self.gathered = self.x, False
-        if hasattr(x, "features"):
-            # Small integers are exact as floats; what else has to be cast or scaled, the Dataset does.
-            self.gathered = x.inputs.dtype.kind in "iu" and x.inputs.dtype.itemsize <= 2
-        scaled = self.gathered and bool(x.scale != 1 or x.shift)
-        self.feed = Feed("data", scaled=scaled) if self.gathered else Feed("rows")
+        x = self.x
+        self.way = self._way()
+        self.gathered = self.way.feed.kind != "rows"  # by the program, from the data as they are
         try:
-            self.function = self.recorded.function(self.feed)
+            self.function = self.recorded.function(self.way)
         except NotFusibleError as error:
             self._give_up(str(error))
             return
         as_it_is = self.gathered or (isinstance(x, np.ndarray) and x.dtype == self.dtype and x.flags.c_contiguous)
-        self.at_once = as_it_is and self.function.tiled and not self.recorded.counts_rows
+        if as_it_is and self.function.tiled and not self.recorded.counts_rows:
+            many = self.way.feed.kind == "nonzeros" and x.inputs.nbytes > LISTED
+            self.at_once = CHUNK if many else max(len(x), 1)
+
+    def _way(self) -> Way:
+        from chainrule.compiler.fusion.writer import Feed
+
+        x = self.x
+        if not hasattr(x, "features"):
+            return Way(Feed("rows"))
+        scaled, kind = bool(x.scale != 1 or x.shift), x.inputs.dtype
+        if listable(self.recorded.graph, -1, x.inputs, scaled):
+            return Way(Feed("nonzeros"), x.scale, x.shift)
+        # Small integers are exact as floats; what else has to be cast or scaled, the Dataset does.
+        return Way(Feed("data", scaled=scaled) if kind.kind in "iu" and kind.itemsize <= 2 else Feed("rows"))
 
     def _give_up(self, reason: str) -> None:
-        self.function, self.at_once = None, False
+        self.function, self.at_once = None, 0
         if self.asked:
             backends.notify(f"this model's outputs cannot be fused, so a plan computes them: {reason}.")
 
@@ -238,19 +264,15 @@ class Outputs:
     def _fused(self, function: "FusedFunction", rows: slice) -> Array:
         from chainrule.compiler.fusion.function import plain
 
-        count, order = rows.stop - rows.start, {}
-        function = self.recorded.function(self.feed, backends.threads(2.0 * count * function.work))
+        count = rows.stop - rows.start
+        function = self.recorded.function(self.way, backends.threads(2.0 * count * function.work))
         *names, name = function.names
         tensors = self.predictor.structure.tensors
         parameters = {n: plain(t._value) for n, t in zip(names, tensors, strict=True)}
-        if self.gathered:
-            given = {f"{name}_source": plain(self.x.inputs), **self._scaling(name)}
-            order = {"order": np.arange(rows.start, rows.stop)}
-        else:
-            given = {name: plain(self._features(rows))}
-        (y,) = function.compute({**parameters, **given}, count, **order)
-        if not self.recorded.compared and not self.recorded.counts_rows:
-            self.recorded.compared = True
+        given, order = self._given(name, rows, function.threads)
+        (y,) = function.compute({**parameters, **given}, count, order)
+        if self.way not in self.recorded.compared and not self.recorded.counts_rows:
+            self.recorded.compared.add(self.way)
             few = slice(rows.start, min(rows.start + COMPARED, rows.stop))
             expected = self.recorded.planned([t._value for t in tensors], self._features(few))
             if not agree([y[: few.stop - few.start]], [expected]):
@@ -260,10 +282,20 @@ class Outputs:
             self._make_quick(function, parameters, given[name], y)
         return y
 
-    def _scaling(self, name: str) -> dict[str, Any]:
-        if not (self.x.scale != 1 or self.x.shift):
-            return {}
-        return {f"{name}_scale": self.dtype.type(self.x.scale), f"{name}_shift": self.dtype.type(self.x.shift)}
+    def _given(self, name: str, rows: slice, threads: int) -> tuple[dict[str, Any], Array]:
+        """The samples as the program takes them, and in which order it takes which of them."""
+        from chainrule.compiler.fusion.function import NO_ORDER, plain
+
+        if not self.gathered:
+            return {name: plain(self._features(rows))}, NO_ORDER
+        x, order = self.x, np.arange(rows.start, rows.stop)
+        if self.way.feed.kind == "nonzeros":
+            lists, order = self.lists.of(x.inputs, order, self.dtype, threads, cut=False)
+            return {f"{name}_columns": lists.columns, f"{name}_values": lists.values, f"{name}_cuts": lists.cuts}, order
+        given = {f"{name}_source": plain(x.inputs)}
+        if self.way.feed.scaled:
+            given |= {f"{name}_scale": self.dtype.type(x.scale), f"{name}_shift": self.dtype.type(x.shift)}
+        return given, order
 
     def _make_quick(self, function: "FusedFunction", parameters: dict[str, Array], x: Array, y: Array) -> None:
         call = function.bound(parameters, len(x))

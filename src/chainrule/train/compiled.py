@@ -142,7 +142,7 @@ class CompiledTraining:
         try:
             from chainrule.train.fused import FusedTraining
 
-            self._fused = FusedTraining(self.graph, self.roles, self.train, self.batch_size)
+            self._fused = FusedTraining(self.graph, self.roles, self.train, self.batch_size, self.trainer.lists)
             return
         except NotFusibleError as error:
             backends.notify(f"this training step cannot be fused, so the plan computes it: {error}.")

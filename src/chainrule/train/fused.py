@@ -9,6 +9,7 @@ import numpy as np
 
 from chainrule.compiler import backend as backends
 from chainrule.compiler.fusion import nonzeros
+from chainrule.compiler.fusion.listing import CHUNK, LISTED, Lists, listable, of_nonzeros
 from chainrule.compiler.fusion.program import Program
 from chainrule.compiler.fusion.schedule import NotFusibleError
 from chainrule.compiler.fusion.writer import Feed
@@ -21,8 +22,6 @@ from chainrule.ops.loss import BinaryCrossEntropy, CrossEntropy
 from chainrule.train.step_graph import Roles
 
 Array = np.ndarray[Any, Any]
-LISTED = 2**28  # bytes of inputs whose non-zero elements are listed at once; of larger sets, some rows at a time
-CHUNK = 2**15  # rows of such a set that are listed at a time
 COMPARED = 2048  # rows, at most, of the first step that the interpreter computes too: several tiles
 TOLERANCE = {"float32": 1e-3, "float64": 1e-8}  # of what a step changes, as a share of the whole change
 FARTHER = 4  # how many times as far from the step in float64 machine code may be, where rounding decides
@@ -39,6 +38,8 @@ class FusedTraining:
     roles : Roles
     train : Dataset
     batch_size : int
+    lists : Lists
+        Who lists the non-zero elements of the data.
 
     Raises
     ------
@@ -46,17 +47,15 @@ class FusedTraining:
         If no machine code can be made of it.
     """
 
-    def __init__(self, graph: Graph, roles: Roles, train: Dataset, batch_size: int) -> None:
+    def __init__(self, graph: Graph, roles: Roles, train: Dataset, batch_size: int, lists: Lists) -> None:
         self.graph, self.roles, self.train, self.batch_size = graph, roles, train, batch_size
         _check_dtypes(train)
         _check_targets(graph, roles, train)
         self.dtype = graph.outputs[0].dtype
-        x = graph.inputs[roles.x]
         self.scaled = bool(train.scale != 1 or train.shift)
         self.work = np.result_type(train.inputs.dtype, self.dtype) if self.scaled else self.dtype
-        sparse = nonzeros.only_multiplied(graph, x) and nonzeros.mostly_zero(train.inputs)
-        self.listed = sparse and self.work == self.dtype  # else digits would be lost before the shift
-        step = nonzeros.unscaled(graph, x, train.scale, train.shift) if self.listed else graph
+        self.lists, self.listed = lists, listable(graph, roles.x, train.inputs, self.scaled)
+        step = of_nonzeros(graph, roles.x, train.scale, train.shift) if self.listed else graph
         work = backends.operations(graph, dict.fromkeys(graph.sizes, batch_size))
         self.threads = backends.threads(work)
         self.program = Program(
@@ -83,7 +82,7 @@ class FusedTraining:
         return feeds
 
     def look_again(self) -> None:
-        """Forget what was found in the data: they may have been changed since."""
+        """Forget what takes memory, since the training is over for now."""
         self._lists = None
 
     def epoch(self, order: Array | None, numbers: Array, keys: Array) -> Array:
@@ -118,10 +117,11 @@ class FusedTraining:
         """The epoch in pieces: first and last step, the arrays of the data, and the order of the rows in them."""
         rows = np.arange(len(self.train)) if order is None else order
         if not self.listed or self.train.inputs.nbytes <= LISTED:
-            if self.listed and self._lists is None:
-                everything = np.arange(len(self.train))
-                self._lists = nonzeros.listed(self.train.inputs, everything, self.dtype, self.program.parts)
-            yield 0, steps, self._data(self.train.inputs, self.train.targets, self._lists), rows
+            lists, places, targets = None, rows, self.train.targets
+            if self.listed:
+                lists, places = self.lists.of(self.train.inputs, rows, self.dtype, self.program.parts, cut=True)
+                targets = targets if places is rows else targets[rows]
+            yield 0, steps, self._data(self.train.inputs, targets, lists), places
             return
         each = max(1, CHUNK // self.batch_size)
         for first in range(0, steps, each):

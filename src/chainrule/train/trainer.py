@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.compiler.backend import requested
+from chainrule.compiler.fusion.listing import Lists
 from chainrule.data import Dataset
 from chainrule.engine import Tensor, no_grad
 from chainrule.errors import ChainruleError, DataError, DivergenceError
@@ -106,9 +107,11 @@ class Trainer:
         self.stop = False
         self._seconds = 0.0
         self._compiled: CompiledTraining | None = None
+        self.lists = Lists()  # which `fit` keeps
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_compiled": None}  # machine code and threads, which a copy makes for itself
+        # Machine code, threads and lists of the data: a copy makes them for itself.
+        return {**vars(self), "_compiled": None, "lists": Lists()}
 
     def __repr__(self) -> str:
         done = f"{self.epoch} epoch{'s' * (self.epoch != 1)} trained"
@@ -178,6 +181,9 @@ class Trainer:
         self._check_schedule(last)
         run_epoch = self._epochs(train, batch_size, rng if shuffle else None, epochs, callbacks)
         with ExitStack() as ends:
+            theirs = [*callbacks, *([self.schedule] if self.schedule is not None else [])]
+            if all(type(each).__module__.startswith("chainrule.") for each in theirs):
+                ends.enter_context(self.lists)  # else somebody's own code may change the data
             if self._compiled is not None:
                 ends.callback(self._compiled.look_again)
             for callback in reversed(callbacks):
@@ -275,12 +281,8 @@ class Trainer:
         if compiled.backend == "eager":
             return lambda: self._run_epoch(batches(), listening)
         shuffled = rng if size < len(train) else None
-        theirs = [*callbacks, *([self.schedule] if self.schedule is not None else [])]
-        watched = any(not type(each).__module__.startswith("chainrule.") for each in theirs)
 
         def run() -> np.ndarray[Any, Any]:
-            if watched:
-                compiled.look_again()  # somebody's own code may have changed the data
             order = None if shuffled is None else shuffled.permutation(len(train))
             losses = compiled.epoch(order, f"epoch {self.epoch}")
             self.backend = compiled.backend
@@ -374,7 +376,8 @@ class Trainer:
 
     def _outputs(self, dataset: Dataset) -> Callable[[slice], Any]:
         """The model's outputs for rows of a data set, in the backend of the fit."""
-        compiled = prediction.outputs(self.model, dataset, self.backend, len(dataset), asked=self.wanted != "auto")
+        asked = self.wanted != "auto"
+        compiled = prediction.outputs(self.model, dataset, self.backend, len(dataset), asked, self.lists)
         return compiled or (lambda rows: _array(self.model(dataset.features(rows, self.model.dtype))))
 
     def _metrics(self, dataset: Dataset) -> dict[str, Metric]:
