@@ -1,11 +1,56 @@
-"""`chainrule data`: look at the data sets."""
+"""`chainrule data`: list the data sets, get one, look at one."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Look at the data sets.")
+app = typer.Typer(no_args_is_help=True, help="List the data sets, get one, look at one.")
+
+Folder = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", file_okay=False, help="The folder for data sets, in place of CHAINRULE_DATA."),
+]
+
+
+@app.command("list")
+def list_(data_dir: Folder = None) -> None:
+    """Say which data sets there are, and which of them are here."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from chainrule.data.catalogue import ENTRIES, where
+
+    table = Table("name", "what", "size", "licence", "where", box=None, pad_edge=False)
+    table.columns[2].justify = "right"
+    for name, entry in ENTRIES.items():
+        table.add_row(name, entry.what, f"{entry.size / 1e6:.0f} MB", entry.licence, where(name, data_dir))
+    Console(highlight=False, markup=False).print(table)
+
+
+@app.command()
+def get(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The data set, such as cifar-10.")],
+    data_dir: Folder = None,
+) -> None:
+    """Get a data set's published files, from the first mirror that has them."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn
+
+    from chainrule.data import fetch
+
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn()
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(name)
+        folder = fetch(
+            name,
+            data_dir,
+            progress=lambda what, done, total: progress.update(
+                task, description=what, completed=done, total=total or None
+            ),
+        )
+    print(f"{name} comes with the package." if folder is None else f"{name} is in {folder}.")
 
 
 @app.command()
@@ -31,4 +76,4 @@ def show(
 
 @app.callback()
 def data() -> None:
-    """Look at the data sets."""
+    """List the data sets, get one, look at one."""

@@ -2,8 +2,10 @@
 
 from chainrule.data.checked import arrays
 from chainrule.data.cifar import read_cifar
+from chainrule.data.csv import read_csv
 from chainrule.data.dataset import Dataset
 from chainrule.data.encoding import labels, one_hot
+from chainrule.data.fetching import fetch
 from chainrule.data.hdf5 import read_hdf5, write_hdf5
 from chainrule.data.idx import read_idx
 from chainrule.data.made import synthetic
@@ -15,11 +17,13 @@ __all__ = [
     "Dataset",
     "SealedDataset",
     "arrays",
+    "fetch",
     "labels",
     "load",
     "mnist_hdf5",
     "one_hot",
     "read_cifar",
+    "read_csv",
     "read_hdf5",
     "read_idx",
     "synthetic",

@@ -5,19 +5,13 @@ A batch of the binary version is a row of records of 3,073 bytes: the label, the
 of 32 × 32 pixels. A batch of the Python version is a pickle of the same bytes; no pickle is loaded (`unpickling.py`).
 """
 
-import gzip
 import os
-import tarfile
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
+from chainrule.data.archives import File, in_archive, in_folder
 from chainrule.data.dataset import Dataset
 from chainrule.data.encoding import check_labels
 from chainrule.data.unpickling import unpickle
@@ -34,27 +28,9 @@ ARCHIVES = ("cifar-10-binary.tar.gz", "cifar-10-python.tar.gz")
 _PIXELS = 3 * 32 * 32
 _RECORD = 1 + _PIXELS
 _MOST = 1 << 31  # bytes of all files; the published ones have 184 million
-_MOST_AT_ONCE = 1 << 26  # bytes, of one pickle or of what an archive may ask for
 _MOST_NAMES = 1 << 16  # bytes of the file of class names
-_CHUNK = 1000  # records
+_CHUNK = 250  # records that are read at once, few enough for the processor's cache
 _AGAIN = "get the file again"
-
-
-@dataclass(frozen=True)
-class _File:
-    """A file of the data set, on the disk or in an archive."""
-
-    where: str
-    size: int
-    open: Callable[[], IO[bytes]]
-
-    def read(self, most: int) -> bytes:
-        if self.size > most:
-            raise DataError(
-                f"{self.where}: the file has {self.size:,} bytes; expected at most {most:,}: this is another file."
-            )
-        with self.open() as stream:
-            return stream.read(self.size)
 
 
 def read_cifar(path: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
@@ -85,13 +61,14 @@ def read_cifar(path: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
     A. Krizhevsky, *Learning Multiple Layers of Features from Tiny Images*, 2009. https://www.cs.toronto.edu/~kriz
     """
     path = Path(path)
+    if not path.is_dir() and not path.is_file():
+        what = "this is neither a file nor a folder" if path.exists() else "there is no such file or folder"
+        raise DataError(f"{path}: expected CIFAR-10, but {what}; check the path.")
     try:
-        with _archive(path) if path.is_file() else _folder(path) as files:
+        if path.is_dir():
+            return _read(path, in_folder(path))
+        with in_archive(path, _MOST) as files:
             return _read(path, files)
-    except EOFError:
-        raise DataError(f"{path}: the archive is truncated, its gzip stream breaks off; {_AGAIN}.") from None
-    except (zlib.error, gzip.BadGzipFile, tarfile.TarError, RecursionError) as error:
-        raise DataError(f"{path}: expected a .tar.gz archive, but it is damaged or none ({error}); {_AGAIN}.") from None
     except OSError as error:
         raise DataError(
             f"{error.filename or path}: the file cannot be read ({error.strerror or error}); check its permissions."
@@ -113,7 +90,7 @@ def find(folder: Path) -> Path | None:
     return next(complete, None) or next(archives, None)
 
 
-def _read(path: Path, files: dict[str, _File]) -> tuple[Dataset, Dataset]:
+def _read(path: Path, files: dict[str, File]) -> tuple[Dataset, Dataset]:
     for end, read, named in ((".bin", _binary, "batches.meta.txt"), ("", _pickled, "batches.meta")):
         batches = [files[name + end] for name in BATCHES if name + end in files]
         if len(batches) == len(BATCHES):
@@ -133,55 +110,7 @@ def _dataset(images: tuple[Array, Array], part: str, names: tuple[str, ...]) -> 
     )
 
 
-@contextmanager
-def _folder(path: Path) -> Iterator[dict[str, _File]]:
-    if not path.is_dir():
-        what = "this is neither a file nor a folder" if path.exists() else "there is no such file or folder"
-        raise DataError(f"{path}: expected CIFAR-10, but {what}; check the path.")
-
-    def file(entry: Path) -> _File:
-        return _File(str(entry), entry.stat().st_size, lambda: entry.open("rb"))
-
-    # Only regular files: a pipe of this name would keep us waiting.
-    yield {entry.name: file(entry) for entry in path.iterdir() if entry.is_file()}
-
-
-@contextmanager
-def _archive(path: Path) -> Iterator[dict[str, _File]]:
-    """The files of an archive, wherever in it they lie. It is unpacked twice: once for the sizes of its members."""
-    files = {}
-    with _Unpacked(path) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
-
-        def opened(member: tarfile.TarInfo) -> IO[bytes]:
-            content = tar.extractfile(member)
-            assert content is not None  # it is a regular file
-            return content
-
-        for member in tar:
-            # Before the next is looked for, which means unpacking this one.
-            _bounded(str(path), member.offset_data + member.size)
-            if member.isreg() and not member.issparse():
-                name = member.name.rpartition("/")[2]
-                files[name] = _File(f"{path}, {member.name[:80]!r}", member.size, partial(opened, member))
-        yield files
-
-
-class _Unpacked(gzip.GzipFile):
-    """A gzip file of which no more than `_MOST` bytes are unpacked, and no more than `_MOST_AT_ONCE` at once."""
-
-    def read(self, size: int | None = -1) -> bytes:
-        if size is None or not 0 <= size <= _MOST_AT_ONCE:
-            raise tarfile.ReadError(f"it asks for {size:,} bytes at once")
-        _bounded(str(self.name), self.tell() + size)
-        return super().read(size)
-
-
-def _bounded(where: str, size: int) -> None:
-    if size > _MOST:
-        raise DataError(f"{where}: it holds at least {size:,} bytes; expected 184 million: this is another file.")
-
-
-def _binary(batches: list[_File]) -> tuple[Array, Array]:
+def _binary(batches: list[File]) -> tuple[Array, Array]:
     """Pixels (n, 3072) and labels (n,) of batches of the binary version, read into one array."""
     for file in batches:
         if file.size % _RECORD or not file.size:
@@ -189,7 +118,7 @@ def _binary(batches: list[_File]) -> tuple[Array, Array]:
                 f"{file.where}: the file has {file.size:,} bytes; expected records of {_RECORD:,} bytes each, "
                 f"30,730,000 in all: the file is truncated or another one; {_AGAIN}."
             )
-    _bounded(batches[0].where, sum(file.size for file in batches))
+    _bounded(batches)
     counts = [file.size // _RECORD for file in batches]
     pixels, labels = np.empty((sum(counts), _PIXELS), np.uint8), np.empty(sum(counts), np.int64)
     start = 0
@@ -200,7 +129,15 @@ def _binary(batches: list[_File]) -> tuple[Array, Array]:
     return pixels, labels
 
 
-def _fill(file: _File, pixels: Array, labels: Array) -> None:
+def _bounded(batches: list[File]) -> None:
+    size = sum(file.size for file in batches)
+    if size > _MOST:
+        raise DataError(
+            f"{batches[0].where} and those beside it have {size:,} bytes; expected 184 million: these are other files."
+        )
+
+
+def _fill(file: File, pixels: Array, labels: Array) -> None:
     with file.open() as stream:
         for start in range(0, len(labels), _CHUNK):
             rows = slice(start, min(start + _CHUNK, len(labels)))
@@ -212,14 +149,14 @@ def _fill(file: _File, pixels: Array, labels: Array) -> None:
     check_labels(labels, CLASSES, file.where)
 
 
-def _pickled(batches: list[_File]) -> tuple[Array, Array]:
+def _pickled(batches: list[File]) -> tuple[Array, Array]:
     """Pixels (n, 3072) and labels (n,) of batches of the Python version."""
-    _bounded(batches[0].where, sum(file.size for file in batches))
+    _bounded(batches)
     pixels, labels = zip(*(_unpickled(file) for file in batches), strict=True)
     return (np.concatenate(pixels), np.concatenate(labels)) if len(batches) > 1 else (pixels[0], labels[0])
 
 
-def _unpickled(file: _File) -> tuple[Array, Array]:
+def _unpickled(file: File) -> tuple[Array, Array]:
     batch = _entries(file)
     pixels, labels = batch.get("data"), batch.get("labels")
     if not isinstance(pixels, np.ndarray) or pixels.ndim != 2 or pixels.shape[1] != _PIXELS:
@@ -240,15 +177,15 @@ def _unpickled(file: _File) -> tuple[Array, Array]:
     return np.ascontiguousarray(pixels), np.array(labels, np.int64)
 
 
-def _entries(file: _File) -> dict[str, Any]:
+def _entries(file: File) -> dict[str, Any]:
     """A pickled dict, whose keys are bytes in Python 2."""
-    pickled = unpickle(file.read(_MOST_AT_ONCE), file.where)
+    pickled = unpickle(file.read(), file.where)
     if not isinstance(pickled, dict):
         raise DataError(f"{file.where}: expected a dict, found a {type(pickled).__name__}; {_AGAIN}.")
     return {_text(key): value for key, value in pickled.items()}
 
 
-def _class_names(file: _File) -> tuple[str, ...]:
+def _class_names(file: File) -> tuple[str, ...]:
     """The names in `batches.meta.txt`, one a line, or in the dict of `batches.meta`."""
     if file.where.rstrip("'").endswith(".txt"):
         names = _text(file.read(_MOST_NAMES)).split("\n")

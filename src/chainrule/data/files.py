@@ -87,7 +87,7 @@ def is_packaged(name: str) -> bool:
     CHAINRULE_DATA may name a folder of other data sets: the packaged files are read then too.
     """
     chosen = os.environ.get(VARIABLE)
-    return name == PACKAGED and (not chosen or (Path(chosen).is_dir() and not _files(Path(chosen), name)))
+    return name == PACKAGED and (not chosen or (Path(chosen).is_dir() and not idx_files(Path(chosen), name)))
 
 
 def place(data_dir: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
@@ -106,7 +106,7 @@ def is_in(folder: Path, name: str) -> bool:
     """Whether a folder, or its subfolder named after the data set, has all its files."""
     if name not in SOURCES:
         return cifar.find(folder) is not None
-    return len(_files(folder, name)) == 4
+    return len(idx_files(folder, name)) == 4
 
 
 @lru_cache(maxsize=1)
@@ -122,7 +122,7 @@ def _missing(name: str, folder: Path, origin: str) -> DataError:
     if not folder.is_dir():
         what = "there is no such folder"
     elif name in SOURCES:
-        source, found = SOURCES[name], _files(folder, name)
+        source, found = SOURCES[name], idx_files(folder, name)
         what = f"these are missing: {', '.join(stem for stem in (*source.train, *source.test) if stem not in found)}"
     else:
         what = "they are not there"
@@ -144,7 +144,7 @@ def wanted(name: str) -> str:
 def _read(name: str, folder: Path) -> tuple[Dataset, Dataset]:
     if name not in SOURCES:
         return cifar.read_cifar(cifar.find(folder) or folder)
-    source, found = SOURCES[name], _files(folder, name)
+    source, found = SOURCES[name], idx_files(folder, name)
 
     def part(stems: tuple[str, str], which: str) -> Dataset:
         images, labels = (found[stem] for stem in stems)
@@ -169,7 +169,7 @@ def _read(name: str, folder: Path) -> tuple[Dataset, Dataset]:
     return part(source.train, "train"), part(source.test, "test")
 
 
-def _files(folder: Path, name: str) -> dict[str, Path]:
+def idx_files(folder: Path, name: str) -> dict[str, Path]:
     """The IDX files that are there, plain or gzip, in the folder or in its subfolder named after the data set."""
     source, found = SOURCES[name], {}
     for stem in (*source.train, *source.test):

@@ -11,6 +11,7 @@ from chainrule.data.files import read
 from chainrule.errors import ChainruleError, DataError, UnknownNameError
 
 _SHADES = (" ░▒▓█", " .:*#")  # the second for terminals that lack the first
+_BRIGHTNESS = np.array([0.299, 0.587, 0.114])  # of red, green and blue, by ITU-R BT.601
 _ENLARGED = 10  # pixels of the PNG file for each pixel, in both directions
 
 
@@ -39,8 +40,9 @@ def show(
     Returns
     -------
     str
-        A line that names image and label, then the image in shades, two characters a pixel, without the blank rows
-        above and below it. With `png` only a sentence.
+        A line that names image and label, then the image, two characters a pixel: in colours, if it has any and the
+        terminal says that it can show them (COLORTERM), else in shades, a photograph from its darkest to its brightest.
+        Blank rows above and below a grey image are left out. With `png` only a sentence.
 
     Raises
     ------
@@ -57,7 +59,11 @@ def show(
         raise DataError(f"{data.name}: there is no image {index}; expected an index from 0 to {len(data) - 1}.")
     assert data.image_shape is not None
     image = data.inputs[index].reshape(data.image_shape)
-    title = f"{name}, {part} image {index}: label {data.targets[index]}"
+    label = data.targets[index]
+    called = f" ({data.class_names[label]})" if data.class_names else ""
+    title = f"{name}, {part} image {index}: label {label}{called}"
+    if image.ndim == 3:
+        image = np.moveaxis(image, 0, -1)  # colours last, as everybody but networks has them
     if png is None:
         return f"{title}\n{_text(image)}"
     _write_png(Path(png), image)
@@ -65,14 +71,26 @@ def show(
 
 
 def _text(image: np.ndarray[Any, Any]) -> str:
+    if image.ndim == 2:
+        inked = np.flatnonzero(image.any(axis=1))
+        return _in_shades(image[inked[0] : inked[-1] + 1] if inked.size else image)
+    if sys.stdout.isatty() and os.environ.get("COLORTERM") in ("truecolor", "24bit"):
+        return "\n".join(
+            "".join(f"\x1b[48;2;{red};{green};{blue}m  " for red, green, blue in row) + "\x1b[0m" for row in image
+        )
+    brightness = image @ _BRIGHTNESS
+    darkest = brightness.min()
+    return _in_shades((brightness - darkest) * (255 / max(brightness.max() - darkest, 1)))
+
+
+def _in_shades(grey: np.ndarray[Any, Any]) -> str:
+    """Pixels from 0 to 255 as characters."""
     shades = _SHADES[0]
     try:
         shades.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
         shades = _SHADES[1]
-    inked = np.flatnonzero(image.any(axis=1))
-    rows = image[inked[0] : inked[-1] + 1] if inked.size else image
-    levels = rows.astype(int) * len(shades) // 256
+    levels = grey.astype(int) * len(shades) // 256
     return "\n".join("".join(shades[level] * 2 for level in row).rstrip() for row in levels)
 
 
@@ -83,7 +101,8 @@ def _write_png(path: Path, image: np.ndarray[Any, Any]) -> None:
     except ImportError:
         raise ChainruleError('Writing a PNG file needs matplotlib: pip install "chainrule[lab]" brings it.') from None
     large = image.repeat(_ENLARGED, axis=0).repeat(_ENLARGED, axis=1)
-    colours = np.stack([large] * 3, axis=-1)  # as it is: a grey colour map would round some values
+    # Grey as three equal colours: a grey colour map would round some values.
+    colours = np.stack([large] * 3, axis=-1) if image.ndim == 2 else large
     temporary = path.parent / f".{path.name}.{os.getpid()}"
     try:
         imsave(temporary, colours, format="png")
