@@ -12,6 +12,12 @@ from chainrule.nn.activations import SiLU as SiLU
 from chainrule.nn.activations import Softmax as Softmax
 from chainrule.nn.activations import Softplus as Softplus
 from chainrule.nn.activations import Tanh as Tanh
+from chainrule.nn.convolution import AvgPool2d as AvgPool2d
+from chainrule.nn.convolution import Conv2d as Conv2d
+from chainrule.nn.convolution import GlobalAvgPool2d as GlobalAvgPool2d
+from chainrule.nn.convolution import GlobalMaxPool2d as GlobalMaxPool2d
+from chainrule.nn.convolution import MaxPool2d as MaxPool2d
+from chainrule.nn.convolution import Unflatten as Unflatten
 from chainrule.nn.files import load as load
 from chainrule.nn.init import manual_seed as manual_seed
 from chainrule.nn.layers import AppendOne as AppendOne
@@ -28,4 +34,5 @@ from chainrule.nn.losses import MSELoss as MSELoss
 from chainrule.nn.module import Module as Module
 from chainrule.nn.module import Parameter as Parameter
 from chainrule.nn.normalization import BatchNorm1d as BatchNorm1d
+from chainrule.nn.normalization import BatchNorm2d as BatchNorm2d
 from chainrule.nn.normalization import LayerNorm as LayerNorm

@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 
 from chainrule.errors import ChainruleError, DataError, ShapeError, UnknownNameError
-from chainrule.nn import activations, layers, normalization
+from chainrule.nn import activations, convolution, layers, normalization
 from chainrule.nn.module import Module
 from chainrule.ops.dims import Shape, show
 
 LAYERS: dict[str, type[Module]] = {
     cls.__name__: cls
-    for module in (activations, layers, normalization)
+    for module in (activations, convolution, layers, normalization)
     for cls in vars(module).values()
     if isinstance(cls, type) and issubclass(cls, Module) and cls is not Module
 }
 _FORMAT = "1"
+_TUPLES = (convolution.OneOrTwo, convolution.OneOrTwo | None, tuple[int, ...])  # JSON has lists only
 
 
 def save(model: Module, path: str | PathLike[str]) -> None:
@@ -125,8 +126,12 @@ def _build(description: Any, shapes: list[Shape]) -> Module:
         if option not in parameters or parameters[option].kind is inspect.Parameter.KEYWORD_ONLY:
             raise DataError(f"{name} has no option '{option}'.")
         wanted = parameters[option].annotation
-        if type(value) is not wanted and (type(value), wanted) != (int, float):
-            raise DataError(f"{name}: the option '{option}' is {value!r:.40}; expected a {wanted.__name__}.")
+        if wanted in _TUPLES and type(value) is list and all(type(n) is int for n in value):
+            options[option] = tuple(value)  # how many they are, the layer asks
+        elif type(value) is not wanted and (type(value), wanted) != (int, float):
+            raise DataError(
+                f"{name}: the option '{option}' is {value!r:.40}; expected a {getattr(wanted, '__name__', wanted)}."
+            )
 
     def zeros(shape: Shape, _: Any) -> Any:
         if shape not in shapes:  # asked before anything is allocated

@@ -1,6 +1,7 @@
 """How parameters begin: initialisers, and the random generator that they and the shuffling of batches share.
 
-An initialiser is a function of a shape `(fan_in, fan_out)` and a generator; it returns an array of floats.
+An initialiser is a function of a shape and a generator; it returns an array of floats. The shape is (fan_in, fan_out),
+or that of a convolution's kernels, (out_channels, in_channels, height, width).
 """
 
 import math
@@ -76,33 +77,40 @@ def uniform(low: float, high: float) -> Initializer:
     return lambda shape, rng: rng.uniform(low, high, shape)
 
 
+def fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    """How many inputs an output is made of, and in how many outputs an input has a part: (fan_in, fan_out)."""
+    if len(shape) > 2:  # kernels: each meets the whole window, so its places count
+        return math.prod(shape[1:]), shape[0] * math.prod(shape[2:])
+    return shape[0], shape[-1]
+
+
 def he_normal(shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
     """N(0, 2 / fan_in), which keeps the variance through ReLU layers. [He et al. 2015, equation 10]"""
-    return rng.normal(0.0, math.sqrt(2 / shape[0]), shape)
+    return rng.normal(0.0, math.sqrt(2 / fans(shape)[0]), shape)
 
 
 def lecun_normal(shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
     """N(0, 1 / fan_in), which keeps the variance through linear layers. [LeCun et al. 1998, section 4.6]"""
-    return rng.normal(0.0, math.sqrt(1 / shape[0]), shape)
+    return rng.normal(0.0, math.sqrt(1 / fans(shape)[0]), shape)
 
 
 def lecun_uniform(shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
     """Uniform with the variance of `lecun_normal`."""
-    bound = math.sqrt(3 / shape[0])
+    bound = math.sqrt(3 / fans(shape)[0])
     return rng.uniform(-bound, bound, shape)
 
 
 def fan_out_normal(shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
     """N(0, 1 / fan_out), as report vu-a1 prints it: LeCun's with the wrong fan, too large where a network narrows."""
-    return rng.normal(0.0, math.sqrt(1 / shape[-1]), shape)
+    return rng.normal(0.0, math.sqrt(1 / fans(shape)[1]), shape)
 
 
 def xavier_normal(shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
     """N(0, 2 / (fan_in + fan_out)), also called Glorot's. [Glorot and Bengio 2010, equation 12]"""
-    return rng.normal(0.0, math.sqrt(2 / (shape[0] + shape[-1])), shape)
+    return rng.normal(0.0, math.sqrt(2 / sum(fans(shape))), shape)
 
 
 def xavier_uniform(shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
     """Uniform with the variance of `xavier_normal`. [Glorot and Bengio 2010, equation 16]"""
-    bound = math.sqrt(6 / (shape[0] + shape[-1]))
+    bound = math.sqrt(6 / sum(fans(shape)))
     return rng.uniform(-bound, bound, shape)

@@ -9,7 +9,7 @@ from chainrule.errors import ShapeError
 from chainrule.nn import init
 from chainrule.nn.arguments import not_negative, real, whole
 from chainrule.nn.module import Module, Parameter, innermost
-from chainrule.ops.dims import same, show
+from chainrule.ops.dims import same, show, size_of
 from chainrule.ops.op import Value
 
 
@@ -81,6 +81,8 @@ class BatchNorm1d(Module):
     `Module.as_function`.
     """
 
+    _axes: tuple[int, ...] = (0,)  # what the statistics are taken over
+
     def __init__(
         self,
         num_features: int,
@@ -91,26 +93,35 @@ class BatchNorm1d(Module):
         bias_init: init.Initializer = init.zeros,
         dtype: Any = np.float32,
     ) -> None:
-        self.num_features = whole("BatchNorm1d: num_features", num_features, error=ShapeError)
-        self.eps = not_negative("BatchNorm1d: eps", eps)
-        self.momentum = real("BatchNorm1d: momentum", momentum, "a share from 0 to 1", lambda m: 0 <= m <= 1)
+        name = type(self).__name__
+        self.num_features = whole(f"{name}: num_features", num_features, error=ShapeError)
+        self.eps = not_negative(f"{name}: eps", eps)
+        self.momentum = real(f"{name}: momentum", momentum, "a share from 0 to 1", lambda m: 0 <= m <= 1)
         self.weight, self.bias = _scale_and_shift(self, self.num_features, weight_init, bias_init, dtype)
         self.running_mean = Tensor(np.zeros(num_features, dtype))
         self.running_var = Tensor(np.ones(num_features, dtype))
 
     def forward(self, x: Any) -> Any:
-        _check_features(x, self.num_features, "N", axes=2)
+        self._check(x)
         if self.training:
-            n = x.shape[0]
+            n = size_of(tuple(x.shape[axis] for axis in self._axes))
             if same(n, 0) or same(n, 1):
                 raise ShapeError(f"a batch of size {n} has no variance; train with larger batches, or call eval().")
-            mean = x.mean(axis=0)
-            centered = x - mean
-            variance = (centered**2).mean(axis=0)
+            mean = x.mean(axis=self._axes)
+            centered = x - self._expanded(mean)
+            variance = (centered**2).mean(axis=self._axes)
             self._remember(mean, variance, n)
         else:
-            centered, variance = x - self.running_mean, self.running_var
-        return centered / np.sqrt(variance + self.eps) * self.weight + self.bias
+            centered, variance = x - self._expanded(self.running_mean), self.running_var
+        scaled = centered / np.sqrt(self._expanded(variance) + self.eps)
+        return scaled * self._expanded(self.weight) + self._expanded(self.bias)
+
+    def _check(self, x: Any) -> None:
+        _check_features(x, self.num_features, "N", axes=2)
+
+    def _expanded(self, v: Any) -> Any:
+        """A number for each feature, with axes for what it is combined with."""
+        return v
 
     def _remember(self, mean: Any, variance: Any, n: Any) -> None:
         mean, variance = innermost(mean), innermost(variance)
@@ -124,6 +135,22 @@ class BatchNorm1d(Module):
                 running.assign(new)
             else:  # an input of a function, which hands out what stands here in the end
                 setattr(self, name, new)
+
+
+class BatchNorm2d(BatchNorm1d):
+    """`BatchNorm1d` for images (N, num_features, H, W): the statistics of a channel are over the batch and all places.
+
+    Parameters and attributes are those of `BatchNorm1d`. [Ioffe and Szegedy 2015, section 3.2]
+    """
+
+    _axes = (0, 2, 3)
+
+    def _check(self, x: Any) -> None:
+        if len(x.shape) != 4 or not same(x.shape[1], self.num_features):
+            raise ShapeError(f"the input has the shape {show(x.shape)}; expected (N, {self.num_features}, H, W).")
+
+    def _expanded(self, v: Any) -> Any:
+        return v.reshape(-1, 1, 1)
 
 
 def _scale_and_shift(
