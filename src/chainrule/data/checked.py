@@ -1,17 +1,22 @@
-"""`arrays`: one's own arrays as a Dataset, after a look at every number."""
+"""`arrays`: one's own arrays as a Dataset, after a look at every number; and the same for what a file holds."""
 
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from chainrule.data.dataset import Dataset
-from chainrule.data.encoding import check_labels, is_one_hot
+from chainrule.data.encoding import check_labels, is_one_hot, labels
 from chainrule.errors import DataError
 
 Array = np.ndarray[Any, Any]
 
-_CLASSES_UNASKED = 1000
+CLASSES_UNASKED = 1000
+_BLOCK = 1 << 24  # bytes that are looked at together
 
 
 def arrays(
@@ -72,31 +77,54 @@ def finite_numbers(values: npt.ArrayLike, where: str) -> Array:
         raise DataError(f"{where} has dtype {array.dtype}; expected real numbers: {advice}.")
     if array.ndim == 0:
         raise DataError(f"{where} is a single number; expected an array with one row a sample.")
-    # The smallest and the largest tell whether all are finite, without a second array as large as the first.
-    with np.errstate(invalid="ignore"):
-        finite = array.dtype.kind != "f" or not array.size or np.isfinite([array.min(), array.max()]).all()
-    if finite:
+    if is_finite(array):
         return array
-    wrong = ~np.isfinite(array)
-    first = tuple(int(i) for i in np.unravel_index(int(wrong.argmax()), array.shape))
+    first: tuple[int, ...] = ()
+    wrong = start = 0
+    for block in _blocks(array):
+        bad = ~np.isfinite(block)
+        if bad.any() and not first:
+            row, *rest = np.unravel_index(int(bad.argmax()), bad.shape)
+            first = (start + int(row), *map(int, rest))
+        wrong, start = wrong + int(bad.sum()), start + len(block)
     place = ", ".join(f"{axis} {i}" for axis, i in zip(("row", "column"), first, strict=False))
     place = place if array.ndim <= 2 else f"index {first}"
     raise DataError(
-        f"{where} has {int(wrong.sum()):,} of {array.size:,} values that are NaN or infinite, the first "
+        f"{where} has {wrong:,} of {array.size:,} values that are NaN or infinite, the first "
         f"({array[first]}) at {place}; remove these rows or fill the values in."
     )
 
 
-def class_targets(targets: Array, classes: int | None, where: str) -> tuple[Array, int | None]:
-    """The targets, labels as int64, and how many classes they have: None for numbers to be predicted."""
+def _blocks(array: Array) -> Iterator[Array]:
+    """Some rows after others, so that an array in a mapped file is read once and never as a whole."""
+    rows = max(1, _BLOCK * len(array) // max(1, array.nbytes))
+    return (array[start : start + rows] for start in range(0, len(array), rows))
+
+
+def is_finite(array: Array) -> bool:
+    """Whether no number of an array with rows is NaN or infinite; there is nothing to read of integers."""
+    if array.dtype.kind != "f" or not array.size:
+        return True
+    # The smallest and the largest tell it, without a second array as large as the first.
+    with np.errstate(invalid="ignore"):
+        return all(np.isfinite([block.min(), block.max()]).all() for block in _blocks(array))
+
+
+def class_targets(
+    targets: Array, classes: int | None, where: str, numbers: str = "give floats"
+) -> tuple[Array, int | None]:
+    """The targets, labels as int64, and how many classes they have: None for numbers to be predicted.
+
+    `numbers` says what to do where integers are meant to be that.
+    """
     integers = targets.dtype.kind in "biu"
     if targets.ndim == 1 and integers:
         if classes is None:
             classes = 2 if targets.dtype.kind == "b" else int(targets.max()) + 1
-            if classes > max(_CLASSES_UNASKED, len(targets)):
+            if classes > max(CLASSES_UNASKED, len(targets)):
                 raise DataError(
                     f"{where}: the largest of {len(targets):,} labels is {classes - 1}; for numbers to be predicted "
-                    "give floats, and if there are as many classes, say so with classes=."
+                    f"{numbers}, and if there are as many classes, say so with classes=."
                 )
             classes = max(classes, 1)  # only negative labels: let the check say so
         check_labels(targets, classes, where)
@@ -113,3 +141,50 @@ def class_targets(targets: Array, classes: int | None, where: str) -> tuple[Arra
             "give floats and no classes to predict numbers."
         )
     return targets, None
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a file says about an array in it, which has not been read."""
+
+    key: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def check_stored(x: Stored, y: Stored, path: Path, reader: str, limit: int) -> None:
+    """Raise a DataError if two arrays that a file promises are no data set, or one has more than `limit` bytes."""
+    for each in (x, y):
+        if each.dtype.kind not in "biuf":
+            raise DataError(f"{path}: '{each.key}' has dtype {each.dtype}; expected real numbers.")
+        if not each.shape or not each.nbytes:
+            raise DataError(
+                f"{path}: '{each.key}' has shape {each.shape}; expected an array with one row a sample, and at least "
+                "one."
+            )
+        if each.nbytes > limit:
+            raise DataError(
+                f"{path}: '{each.key}' is {each.dtype} of shape {each.shape}, {each.nbytes:,} bytes, more than the "
+                f"limit of {limit:,}; if the file is right, give {reader} a larger limit."
+            )
+    if x.shape[0] == y.shape[0]:
+        return
+    columns = len(x.shape) == 2 and x.shape[1] == y.shape[0]
+    hint = f" Are the samples of '{x.key}' in its columns? Transpose it." if columns else ""
+    raise DataError(
+        f"{path}: '{x.key}' has {x.shape[0]:,} rows (shape {x.shape}), but '{y.key}' has {y.shape[0]:,} (shape "
+        f"{y.shape}); expected one target for each row.{hint}"
+    )
+
+
+def from_file(path: Path, x_key: str, x: Array, y_key: str, y: Array) -> Dataset:
+    """A Dataset of two arrays that a file holds; one-hot rows become labels."""
+    finite_numbers(x, f"{path}: '{x_key}'")
+    y, classes = class_targets(finite_numbers(y, f"{path}: '{y_key}'"), None, f"{path}: '{y_key}'")
+    if classes is not None and y.ndim == 2:
+        y = labels(y)
+    return Dataset(x, y, classes=classes, name=path.name)

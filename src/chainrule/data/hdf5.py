@@ -14,34 +14,32 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.data.checked import class_targets, finite_numbers
+from chainrule.data.checked import Stored, check_stored, from_file
+from chainrule.data.chunks import damaged, read_chunks
 from chainrule.data.dataset import Dataset
-from chainrule.data.encoding import check_labels, labels, one_hot
+from chainrule.data.encoding import check_labels, one_hot
+from chainrule.data.streams import AGAIN, file_path
 from chainrule.errors import ChainruleError, DataError
 
 Array = np.ndarray[Any, Any]
 
-_AGAIN = "get the file again"
 _CHUNK = 3 << 20  # bytes that are compressed together
 # What h5py raises on a damaged file depends on where the damage is.
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError)
-# What HDF5 says where a soft link leads nowhere, or round in a circle.
-_NOWHERE = ("component not found", "doesn't exist", "too many links")
+_MOST_STEPS = 1000  # of links and groups: soft links may lead round in a circle
 # What it says where a program has the file open to write, or did not live to close it.
 _IN_USE, _LEFT_OPEN = "unable to lock file", "already open for write"
 
 
-def read_hdf5(
-    path: str | os.PathLike[str], inputs: str = "xdata", targets: str = "ydata", *, limit: int = 2**31
-) -> Dataset:
+def read_hdf5(path: str | os.PathLike[str], x: str = "xdata", y: str = "ydata", *, limit: int = 2**31) -> Dataset:
     """The inputs and targets in an HDF5 file.
 
     Parameters
     ----------
     path : path
-    inputs, targets : str
-        The keys of two arrays as long as each other: inputs (n, ...) of real numbers; targets that are labels, integers
-        (n,), or one-hot rows (n, C), or other floats to be predicted.
+    x, y : str
+        The keys, such as "xdata" or "train/images", of two arrays as long as each other: inputs (n, ...) of real
+        numbers; targets that are labels, integers (n,), or one-hot rows (n, C), or other floats to be predicted.
     limit : int
         The largest array that is accepted, in bytes. A small file can hold, or promise, an enormous array.
 
@@ -59,22 +57,18 @@ def read_hdf5(
     ChainruleError
         If h5py is missing.
     """
-    h5py, path = _h5py(), _path(path, "read_hdf5")
-    if not path.is_file():  # also keeps us from waiting at a pipe
-        what = "this is no regular file" if path.exists() else "there is no such file"
-        raise DataError(f"{path}: expected an HDF5 file, but {what}; check the path.")
+    h5py, path = _h5py(), file_path(path, "read_hdf5", "an HDF5 file")
     with _damage_as_sentence(path), h5py.File(path, "r") as file:
-        found = {key: _dataset(h5py, file, key, path, limit) for key in (inputs, targets)}
-        _check_lengths(found, path)
-        x, y = (_values(found[key], f"{path}: '{key}'") for key in (inputs, targets))
-    finite_numbers(x, f"{path}: '{inputs}'")
-    y, classes = class_targets(finite_numbers(y, f"{path}: '{targets}'"), None, f"{path}: '{targets}'")
-    if classes is not None and y.ndim == 2:
-        y = labels(y)
-    return Dataset(x, y, classes=classes, name=path.name)
+        found = [_dataset(h5py, file, key, path) for key in (x, y)]
+        stored = [Stored(key, each.dtype, each.shape) for key, each in zip((x, y), found, strict=True)]
+        check_stored(stored[0], stored[1], path, "read_hdf5", limit)
+        inputs, targets = (
+            _values(h5py, each, path, f"{path}: '{key}'") for key, each in zip((x, y), found, strict=True)
+        )
+    return from_file(path, x, inputs, y, targets)
 
 
-def write_hdf5(path: str | os.PathLike[str], dataset: Dataset, inputs: str = "xdata", targets: str = "ydata") -> None:
+def write_hdf5(path: str | os.PathLike[str], dataset: Dataset, x: str = "xdata", y: str = "ydata") -> None:
     """Write a data set as an HDF5 file, which is put in its place whole.
 
     Parameters
@@ -83,7 +77,7 @@ def write_hdf5(path: str | os.PathLike[str], dataset: Dataset, inputs: str = "xd
     dataset : Dataset
         Its features, scaled as the network sees them, are written as float32, a few rows at a time; classes as one-hot
         rows of uint8, a single class as labels; numbers to be predicted as they are.
-    inputs, targets : str
+    x, y : str
         The keys.
 
     Raises
@@ -97,14 +91,18 @@ def write_hdf5(path: str | os.PathLike[str], dataset: Dataset, inputs: str = "xd
     -----
     Compressed, with a checksum in each piece. The same data give the same bytes.
     """
-    h5py, path = _h5py(), _path(path, "write_hdf5")
+    h5py = _h5py()
+    try:
+        path = Path(path)
+    except TypeError:
+        raise DataError(f"write_hdf5: expected the path of a file, found {_kind(path)}.") from None
     if not isinstance(dataset, Dataset):
         raise DataError(f"{path}: expected a Dataset to write, such as data.arrays(x, y), found {_kind(dataset)}.")
-    for key in (inputs, targets):
+    for key in (x, y):
         if not isinstance(key, str) or key.strip("/.") == "":
             raise DataError(f"{path}: the key {key!r} is no name for an array; expected text such as 'xdata'.")
-    if inputs == targets:
-        raise DataError(f"{path}: inputs and targets need two keys, but both are '{inputs}'.")
+    if x == y:
+        raise DataError(f"{path}: inputs and targets need two keys, but both are '{x}'.")
     classes = dataset.classes if dataset.targets.ndim == 1 else None  # one-hot rows stay what they are
     if classes == 1:  # a column of ones could be anything
         check_labels(dataset.targets, classes, f"{path}: targets")
@@ -112,14 +110,14 @@ def write_hdf5(path: str | os.PathLike[str], dataset: Dataset, inputs: str = "xd
     temporary = path.parent / f".{path.name}.{os.getpid()}"
     try:
         with h5py.File(temporary, "w") as file:
-            x = _create(file, inputs, dataset.inputs.shape, np.dtype(np.float32))
+            inputs = _create(file, x, dataset.inputs.shape, np.dtype(np.float32))
             shape = dataset.targets.shape if classes is None else (len(dataset), classes)
-            y = _create(file, targets, shape, dataset.targets.dtype if classes is None else np.dtype(np.uint8))
+            targets = _create(file, y, shape, dataset.targets.dtype if classes is None else np.dtype(np.uint8))
             for start in range(0, len(dataset), 1000):
                 rows = slice(start, start + 1000)
-                x[rows] = dataset.features(rows)
+                inputs[rows] = dataset.features(rows)
                 block = dataset.targets[rows]
-                y[rows] = block if classes is None else one_hot(block, classes, np.uint8)
+                targets[rows] = block if classes is None else one_hot(block, classes, np.uint8)
         os.replace(temporary, path)
     except DataError:
         raise
@@ -140,30 +138,41 @@ def _create(file: Any, key: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -
 
 
 def _found(h5py: Any, file: Any, key: str, path: Path) -> Any:
-    """What is under a key, an array or not."""
+    """What is under a key, an array or not. Links are followed here one by one, so that none leads into another file:
+    HDF5 would open that before anybody could ask.
+    """
     there = f"the file holds {', '.join(repr(name) for name in list(file)[:20]) or 'nothing'}; name one of its arrays."
     if not isinstance(key, str):
         raise DataError(f"{path}: the key {key!r} is no text; {there}")
     if key.strip("/") in ("", "."):
         raise DataError(f"{path}: '{key}' is no array, but all of the file; {there}")
-    link = file.get(key, getlink=True)
-    if link is None:
+    found, ahead, via = file, key.split("/"), None
+    for _ in range(_MOST_STEPS):
+        if not ahead:
+            return found
+        name, *ahead = ahead
+        if name in ("", "."):
+            continue
+        link = found.get(name, getlink=True) if isinstance(found, h5py.Group) else None
+        if link is None:
+            break
+        if isinstance(link, h5py.ExternalLink):
+            raise _elsewhere(key, path)
+        if isinstance(link, h5py.SoftLink):
+            via, ahead = via or link.path, link.path.split("/") + ahead
+            found = file if link.path.startswith("/") else found
+        else:
+            found = found[name]
+    if via is None:
         raise DataError(f"{path}: there is no '{key}' in the file; {there}")
-    if isinstance(link, h5py.ExternalLink):
-        raise _elsewhere(key, path)
-    try:
-        return file[key]
-    except (KeyError, RuntimeError) as error:
-        if isinstance(link, h5py.SoftLink) and any(words in str(error) for words in _NOWHERE):
-            raise DataError(f"{path}: '{key}' is a link to '{link.path}', which leads nowhere; {there}") from None
-        raise
+    raise DataError(f"{path}: '{key}' is a link to '{via}', which leads nowhere; {there}")
 
 
 def _elsewhere(key: str, path: Path) -> DataError:
     return DataError(f"{path}: the numbers of '{key}' lie in another file; expected them in this one.")
 
 
-def _dataset(h5py: Any, file: Any, key: str, path: Path, limit: int) -> Any:
+def _dataset(h5py: Any, file: Any, key: str, path: Path) -> Any:
     """The array under a key, looked at but not read."""
     found = _found(h5py, file, key, path)
     if not isinstance(found, h5py.Dataset):
@@ -173,40 +182,25 @@ def _dataset(h5py: Any, file: Any, key: str, path: Path, limit: int) -> Any:
             f"{path}: '{key}' is no array, but a {type(found).__name__.lower()} that holds {holds}; name one of its "
             "arrays."
         )
-    if found.external or found.is_virtual or found.file.filename != file.filename:
+    if found.external or found.is_virtual:
         raise _elsewhere(key, path)
-    if found.dtype.kind not in "biuf":
-        raise DataError(f"{path}: '{key}' has dtype {found.dtype}; expected real numbers.")
-    if not found.shape or not found.size:
-        raise DataError(
-            f"{path}: '{key}' has shape {found.shape if found.shape is not None else 'none'}; expected an array with "
-            "one row a sample, and at least one."
-        )
-    if found.size * found.dtype.itemsize > limit:
-        raise DataError(
-            f"{path}: '{key}' is {found.dtype} of shape {found.shape}, {found.size * found.dtype.itemsize:,} bytes, "
-            f"more than the limit of {limit:,}; if the file is right, give read_hdf5 a larger limit."
-        )
+    if found.shape is None:
+        raise DataError(f"{path}: '{key}' has no numbers; expected an array with one row a sample.")
     return found
 
 
-def _check_lengths(found: dict[str, Any], path: Path) -> None:
-    shapes = {key: each.shape for key, each in found.items()}
-    if len({shape[0] for shape in shapes.values()}) == 1:
-        return
-    (x_key, x), (y_key, y) = shapes.items()
-    hint = f" Are the samples of '{x_key}' in its columns? Transpose it." if len(x) == 2 and x[1] == y[0] else ""
-    raise DataError(
-        f"{path}: '{x_key}' has {x[0]:,} rows (shape {x}), but '{y_key}' has {y[0]:,} (shape {y}); expected one target "
-        f"for each row.{hint}"
-    )
-
-
-def _values(found: Any, where: str) -> Array:
-    try:
-        array: Array = np.empty(found.shape, found.dtype.newbyteorder("="))
-    except (MemoryError, ValueError):
-        raise DataError(f"{where}: {found.dtype} of shape {found.shape} does not fit into memory.") from None
+def _values(h5py: Any, found: Any, path: Path, where: str) -> Array:
+    if found.chunks is not None:
+        return read_chunks(h5py, found, path, where)
+    stored, size = found.id.get_storage_size(), found.size * found.dtype.itemsize
+    if stored < size:
+        raise DataError(
+            f"{where}: {found.dtype} of shape {found.shape} are {size:,} bytes, but only {stored:,} were ever written; "
+            f"{AGAIN}."
+        )
+    if size > path.stat().st_size:
+        raise damaged(where, f"it promises {size:,} bytes, more than there are in all")
+    array: Array = np.empty(found.shape, found.dtype.newbyteorder("="))
     found.read_direct(array)
     return array
 
@@ -219,6 +213,8 @@ def _damage_as_sentence(path: Path) -> Iterator[None]:
         raise
     except PermissionError:
         raise DataError(f"{path}: the file cannot be read: permission denied.") from None
+    except MemoryError:
+        raise DataError(f"{path}: an array does not fit into memory.") from None
     except _DAMAGE as error:
         said = str(error)
         if "signature not found" in said:
@@ -229,19 +225,12 @@ def _damage_as_sentence(path: Path) -> Iterator[None]:
             ) from None
         elif _LEFT_OPEN in said:
             what = "a program has the file open to write, or ended before it closed it: if it still runs, wait, else"
-            raise DataError(f"{path}: {what} {_AGAIN}.") from None
+            raise DataError(f"{path}: {what} {AGAIN}.") from None
         elif "truncated" in said:
             what = f"the file is truncated: it has {path.stat().st_size:,} bytes, fewer than it says itself"
         else:
             what = f"the file is damaged, HDF5 says '{_reason(error)}'"
-        raise DataError(f"{path}: {what}; {_AGAIN}.") from None
-
-
-def _path(given: Any, where: str) -> Path:
-    try:
-        return Path(given)
-    except TypeError:
-        raise DataError(f"{where}: expected the path of a file, found {_kind(given)}.") from None
+        raise DataError(f"{path}: {what}; {AGAIN}.") from None
 
 
 def _kind(given: Any) -> str:

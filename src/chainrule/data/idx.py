@@ -4,10 +4,8 @@ The header is two zero bytes, a byte for the type, a byte for the number of dime
 each. Nothing that a header says is believed before it is compared with the file.
 """
 
-import gzip
 import math
 import os
-import zlib
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
@@ -15,14 +13,13 @@ from typing import Any
 import numpy as np
 
 from chainrule.data.encoding import check_labels
+from chainrule.data.streams import AGAIN, Source, file_path, fill, opened
 from chainrule.errors import DataError
 
 Array = np.ndarray[Any, Any]
 
 _TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MOST_DIMENSIONS = 64  # NumPy's own limit
-_MOST_DEFLATED = 1032  # deflate makes no more than so many bytes of one
-_CHUNK = 1 << 20
 
 
 def read_idx(path: str | os.PathLike[str], *, limit: int = 2**31) -> Array:
@@ -44,26 +41,9 @@ def read_idx(path: str | os.PathLike[str], *, limit: int = 2**31) -> Array:
     DataError
         If there is no such file, or it is empty, damaged, too short, too long, larger than `limit` or no IDX file.
     """
-    path = Path(path)
-    try:
-        if not path.is_file():  # also keeps us from waiting at a pipe
-            what = "this is no regular file" if path.exists() else "there is no such file"
-            raise DataError(f"{path}: expected an IDX file, but {what}; check the path.")
-        with path.open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-            file.seek(0)
-            stream = gzip.GzipFile(fileobj=file) if packed else file
-            return _read(stream, path, os.fstat(file.fileno()).st_size, packed, limit)
-    except EOFError:
-        raise DataError(f"{path}: the file is truncated, its gzip stream breaks off; {_AGAIN}.") from None
-    except (zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: the file is damaged, gzip says '{error}'; {_AGAIN}.") from None
-    except OSError as error:
-        raise DataError(
-            f"{path}: the file cannot be read ({error.strerror or error}); check its permissions."
-        ) from None
-    except MemoryError as error:
-        raise DataError(f"{path}: the array does not fit into memory ({error}).") from None
+    path = file_path(path, "read_idx", "an IDX file")
+    with opened(path) as source:
+        return _read(source, path, limit)
 
 
 def read_pair(images: str | os.PathLike[str], labels: str | os.PathLike[str], classes: int = 10) -> tuple[Array, Array]:
@@ -98,17 +78,14 @@ def read_pair(images: str | os.PathLike[str], labels: str | os.PathLike[str], cl
             "take two files that belong together."
         )
     if not x.size:
-        raise DataError(f"{images}: expected images, found none (shape {x.shape}); {_AGAIN}.")
+        raise DataError(f"{images}: expected images, found none (shape {x.shape}); {AGAIN}.")
     check_labels(t, classes, str(labels))
     return x, t
 
 
-_AGAIN = "get the file again"
-
-
-def _read(stream: BufferedIOBase, path: Path, size: int, packed: bool, limit: int) -> Array:
-    """The array in an open file whose bytes, as they lie on the disk, are `size`."""
-    dtype, shape, header = _header(stream, path)
+def _read(source: Source, path: Path, limit: int) -> Array:
+    """The array in an open file."""
+    dtype, shape, header = _header(source.stream, path)
     promised = math.prod(shape) * dtype.itemsize
     form = f"{dtype.name} of shape {shape}"
     # NumPy refuses some shapes without a single element, so for the limit an axis of 0 counts as 1.
@@ -118,24 +95,24 @@ def _read(stream: BufferedIOBase, path: Path, size: int, packed: bool, limit: in
             "right, give read_idx a larger limit."
         )
     need = header + promised
-    if size * _MOST_DEFLATED < need if packed else size < need:
+    if source.most < need:
         raise DataError(
-            f"{path}: the header promises {form}, {need:,} bytes in all, but the file has {size:,}"
-            f"{' in gzip, which cannot hold as much' if packed else ''}: it is truncated, or its header is wrong; "
-            f"{_AGAIN}."
+            f"{path}: the header promises {form}, {need:,} bytes in all, but the file has {source.size:,}"
+            f"{' in gzip, which cannot hold as much' if source.packed else ''}: it is truncated, or its header is "
+            f"wrong; {AGAIN}."
         )
     array = np.empty(shape, dtype)
-    found = _fill(stream, array)
+    found = fill(source.stream, array)
     if found < promised:
         raise DataError(
             f"{path}: the header promises {form}, {promised:,} bytes, but {found:,} follow it: the file is truncated; "
-            f"{_AGAIN}."
+            f"{AGAIN}."
         )
     # One byte more tells whether the file is too long, and makes gzip compare its checksum at the end.
-    if stream.read(1):
+    if source.stream.read(1):
         raise DataError(
             f"{path}: the header promises {form}, {promised:,} bytes, but more follow; the file is damaged or no IDX "
-            f"file: {_AGAIN}."
+            f"file: {AGAIN}."
         )
     return array.astype(dtype.newbyteorder("="), copy=False)
 
@@ -144,43 +121,27 @@ def _header(stream: BufferedIOBase, path: Path) -> tuple[np.dtype[Any], tuple[in
     """The type, the shape and how many bytes the header has."""
     magic = stream.read(4)
     if not magic:
-        raise DataError(f"{path}: expected an IDX file, but the file is empty; {_AGAIN}.")
+        raise DataError(f"{path}: expected an IDX file, but the file is empty; {AGAIN}.")
     if any(magic[:2]):
         raise DataError(
             f"{path}: expected an IDX file, which begins with two zero bytes, found {magic!r}; this is another format, "
             "or an error page in place of the file."
         )
     if len(magic) < 4:
-        raise DataError(f"{path}: the file is truncated: it ends after {len(magic)} bytes, in its header; {_AGAIN}.")
+        raise DataError(f"{path}: the file is truncated: it ends after {len(magic)} bytes, in its header; {AGAIN}.")
     code, rank = magic[2], magic[3]
     if code not in _TYPES:
         known = ", ".join(f"0x{c:02x} {np.dtype(t).name}" for c, t in _TYPES.items())
-        raise DataError(f"{path}: unknown type code 0x{code:02x}; expected one of {known}: {_AGAIN}.")
+        raise DataError(f"{path}: unknown type code 0x{code:02x}; expected one of {known}: {AGAIN}.")
     if rank > _MOST_DIMENSIONS:
-        raise DataError(
-            f"{path}: the header promises {rank} dimensions; expected at most {_MOST_DIMENSIONS}: {_AGAIN}."
-        )
+        raise DataError(f"{path}: the header promises {rank} dimensions; expected at most {_MOST_DIMENSIONS}: {AGAIN}.")
     sizes = stream.read(4 * rank)
     if len(sizes) < 4 * rank:
         raise DataError(
             f"{path}: the file is truncated: it ends after {4 + len(sizes)} bytes, in the header of {rank} dimensions; "
-            f"{_AGAIN}."
+            f"{AGAIN}."
         )
     return np.dtype(_TYPES[code]), tuple(int(n) for n in np.frombuffer(sizes, ">u4")), 4 + 4 * rank
-
-
-def _fill(stream: BufferedIOBase, array: Array) -> int:
-    """Read into the array, in pieces so that a compressed file needs no second copy; how many bytes there were."""
-    if not array.size:
-        return 0
-    target = array.reshape(-1).view(np.uint8).data
-    done = 0
-    while done < len(target):
-        piece = stream.readinto(target[done : done + _CHUNK])
-        if not piece:
-            break
-        done += piece
-    return done
 
 
 def _mislabelled(path: str | os.PathLike[str], expected: str, found: Array) -> DataError:
