@@ -239,9 +239,9 @@ def _judge(read, path, whole):
 
 
 def _arrays(result):
-    """The arrays of what a reader gives."""
+    """The arrays of what a reader gives; copies, since it may have left them in the file."""
     if isinstance(result, tuple | list):
         return [array for each in result for array in _arrays(each)]
     if hasattr(result, "inputs"):
-        return [result.inputs, result.targets]
-    return [result]
+        return [np.array(result.inputs), np.array(result.targets)]
+    return [np.array(result)]

@@ -9,6 +9,7 @@ from chainrule.data.fetching import fetch
 from chainrule.data.hdf5 import read_hdf5, write_hdf5
 from chainrule.data.idx import read_idx
 from chainrule.data.made import synthetic
+from chainrule.data.npz import read_npy, read_npz
 from chainrule.data.sealed import SealedDataset
 from chainrule.data.splits import DataSplits, load, mnist_hdf5
 
@@ -26,6 +27,8 @@ __all__ = [
     "read_csv",
     "read_hdf5",
     "read_idx",
+    "read_npy",
+    "read_npz",
     "synthetic",
     "write_hdf5",
 ]
