@@ -18,48 +18,11 @@ from chainrule.ops.arithmetic import Add
 from chainrule.ops.control import StopGradient
 from chainrule.ops.indexing import ScatterAdd
 from chainrule.ops.loss import CrossEntropy, LogSoftmax, Softmax
-from chainrule.ops.op import Op
 from chainrule.ops.product import Matmul
 from chainrule.ops.reduction import Logsumexp
 from chainrule.ops.structure import Reshape, SumTo
-
-
-class _Written(Op, abstract=True):
-    """What NumPy has an expression for and the library composes: only ever written, never derived."""
-
-    @classmethod
-    def result_dtype(cls, inputs: Any, attributes: Any) -> np.dtype[Any]:
-        dtype: np.dtype[Any] = inputs[0].dtype
-        return dtype
-
-
-class Pick(_Written):
-    """One element of each row: that at the row's label. (..., C) and (...) of ints to (...)."""
-
-    shape = staticmethod(lambda y, t: t)
-    forward = staticmethod(lambda y, t: np.take_along_axis(y, t[..., None], -1)[..., 0])
-
-
-class Dot(_Written):
-    """a @ b where one of the two, or both, are vectors."""
-
-    code = "{a} @ {b}"
-    shape = staticmethod(lambda a, b: (*(a[:-1] if len(a) > 1 else ()), *(b[1:] if len(b) > 1 else ())))
-
-
-class Outer(_Written):
-    """All products of the elements of two vectors."""
-
-    code = "np.outer({a}, {b})"
-    shape = staticmethod(lambda a, b: (*a, *b))
-
-
-class Accumulate(_Written):
-    """What several places of an array add up to: a dense term, if there is one, and terms for some elements each."""
-
-    @staticmethod
-    def shape(*inputs: Any, dense: bool, indices: Any, shape: Any) -> Any:
-        return shape
+from chainrule.written.forms import Accumulate, Dot, Outer, Pick
+from chainrule.written.images import Images
 
 
 @dataclass
@@ -82,6 +45,7 @@ def expand(graph: Graph) -> tuple[Graph, Hints]:
     graph = simplify(rewrite(rewrite(graph, _losses), _vectors))
     logarithms = {(e.inputs[0], e.attributes["axis"]) for e in graph.equations if e.op is LogSoftmax}
     hints = Hints()
+    images = Images(hints.notes, hints.names)
     known: dict[Any, Any] = {}
 
     def rule(replay: Replay, e: Equation, inputs: list[Any]) -> Any:
@@ -96,7 +60,7 @@ def expand(graph: Graph) -> tuple[Graph, Hints]:
             return _logsumexp(hints, inputs[0], **e.attributes)
         if e.op is Add:
             return _accumulated(replay, e, inputs)
-        return None
+        return images.expanded(e, inputs)
 
     return rewrite(graph, rule), hints
 

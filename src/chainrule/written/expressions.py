@@ -26,9 +26,9 @@ from chainrule.ops.op import Op
 from chainrule.ops.product import Matmul
 from chainrule.ops.reduction import Argmax, Cumsum, Max, Mean, Min, Sum
 from chainrule.ops.structure import BroadcastTo, Cast, Concatenate, Pad, Reshape, Transpose
-from chainrule.written.expansion import Accumulate, Pick
+from chainrule.written.forms import Accumulate, Einsum, Pick, Spread, Windows
 
-STATEMENTS = (ScatterAdd, Accumulate, DropoutMask)  # what takes several lines
+STATEMENTS = (ScatterAdd, Accumulate, DropoutMask, Spread)  # what takes several lines
 ROOT = re.compile(r"np\.sqrt\(([^()]*)\)")
 KNOWN_NUMBERS = {
     math.pi: "np.pi",
@@ -74,6 +74,8 @@ def statements(e: Equation, name: str, text: Text) -> list[str]:
         ]
     kind = "" if e.output.dtype == np.float64 else f", np.{e.output.dtype}"
     zeros = f"np.zeros({_shape(e.output.shape)}{kind})"
+    if e.op is Spread:
+        return [f"{name} = {zeros}", *_spread(e, name, inputs)]
     if e.op is ScatterAdd:
         return [f"{name} = {zeros}", _added(name, e.attributes["index"], inputs[0], inputs[1:], "=")]
     lines = [f"{name} = {zeros}"]
@@ -94,6 +96,19 @@ def _added(name: str, index: tuple[Any, ...], g: str, arrays: Sequence[str], sig
     if sign == "+=" and isinstance(added, ast.UnaryOp) and isinstance(added.op, ast.USub):
         sign, g = "-=", ast.unparse(added.operand)
     return f"{name}[{_index(index, arrays)}] {sign} {g}"
+
+
+def _spread(e: Equation, name: str, inputs: Sequence[str]) -> list[str]:
+    """One addition for each place of a window."""
+    kernel, windows = e.attributes["kernel"], e.inputs[0].shape[-2:]
+    parts = []
+    for letter, n, s, d in zip("ij", windows, e.attributes["stride"], e.attributes["dilation"], strict=True):
+        start = letter if d == 1 else f"{d} * {letter}"
+        parts.append(f"{start}:{start} + {s * (n - 1) + 1}" + (f":{s}" if s > 1 else ""))
+    return [
+        f"for i, j in np.ndindex{kernel}:",
+        f"    {name}[..., {', '.join(parts)}] += {e.attributes['term'].format(*inputs)}",
+    ]
 
 
 def _is_new(text: str) -> bool:
@@ -292,7 +307,7 @@ def _concatenate(e: Equation, *xs: str) -> str:
 
 def _pad(e: Equation, x: str) -> str:
     value = e.attributes["value"]
-    return f"np.pad({x}, {e.attributes['widths']}{f', constant_values={value}' if value else ''})"
+    return f"np.pad({x}, {e.attributes['widths']}{f', constant_values={_plain(value)}' if value else ''})"
 
 
 def _cast(e: Equation, x: str) -> str:
@@ -328,6 +343,18 @@ def _erf(e: Equation, x: str) -> str:
     return f"np.vectorize(math.erf, [float])({x}){kind}"
 
 
+def _windows(e: Equation, x: str) -> str:
+    steps = [*e.attributes["stride"], *e.attributes["dilation"]]
+    while steps and steps[-1] == 1:
+        steps.pop()
+    parts = ", ".join("::" + str(step) if step > 1 else ":" for step in (1, 1, *steps))
+    return f"sliding_window_view({x}, {e.attributes['kernel']}, axis=(2, 3))" + (f"[{parts}]" if steps else "")
+
+
+def _einsum(e: Equation, a: str, b: str) -> str:
+    return f"np.einsum('{e.attributes['subscripts']}', {a}, {b})"
+
+
 SPECIAL: dict[type[Op], Callable[..., str]] = {
     Sum: _reduction("sum"),
     Mean: _reduction("mean"),
@@ -347,4 +374,6 @@ SPECIAL: dict[type[Op], Callable[..., str]] = {
     Pick: _pick,
     Power: _power,
     Erf: _erf,
+    Windows: _windows,
+    Einsum: _einsum,
 }

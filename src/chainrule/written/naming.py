@@ -21,12 +21,14 @@ from chainrule.ops.op import OPS, Op
 from chainrule.ops.product import Matmul
 from chainrule.ops.reduction import Argmax, Cumsum, Max, Mean, Min, Sum
 from chainrule.ops.structure import BroadcastTo, Cast, Concatenate, Pad, Reshape, Transpose
-from chainrule.written.expansion import Dot, Hints, Pick
+from chainrule.written.expansion import Hints
 from chainrule.written.expressions import STATEMENTS
+from chainrule.written.forms import Dot, Einsum, Pick, Spread, Windows
 
 LONGEST = 6  # ops in one expression
 SEVERAL = 3  # how often something small is written in place
 LIGHT = (Transpose, Reshape, Cast, Getitem, Onehot)  # read as part of a name: W.T, x[:, None]
+PRODUCTS = (Matmul, Dot, Einsum)
 LINEAR = (Add, Subtract, Negative, Sum, Mean)  # what may stand around a product in its line
 ACTIVATIONS = (Tanh, Sigmoid, Relu, Maximum, Softplus)
 NAMES: dict[type[Op], str] = {
@@ -72,6 +74,8 @@ class Lines:
             yield from self.tree(self.made[x])
 
     def _place(self, e: Equation) -> None:
+        if e.op is Spread:  # a loop, in which nothing is computed twice
+            self.own.update(self.inlined(e))
         while True:
             parts = sorted(self.inlined(e), key=lambda x: self.cost[x])
             total = (e.op not in LIGHT) + sum(self.cost[x] for x in parts)
@@ -84,7 +88,7 @@ class Lines:
 
     def _has_a_line(self, e: Equation) -> bool:
         v = e.output
-        if v in self.graph.outputs or e.op in STATEMENTS or v in self.hints.names:
+        if v in self.graph.outputs or e.op in STATEMENTS or v in self.hints.names or _windows_below(self, e):
             return True
         if not e.rule and not AUTOMATIC.match(v.name):
             return True
@@ -96,13 +100,26 @@ class Lines:
         if source is not None and source in self.own and e.op not in (*LIGHT, BroadcastTo):
             return True
         consumer = self.consumer[v]
-        product = any(part.op in (Matmul, Dot) for part in self.tree(e))
+        product = any(part.op in PRODUCTS for part in self.tree(e))
         return self.split and product and not (consumer.op in (*LIGHT, *LINEAR) or _by_number(consumer))
 
     def _is_small(self, e: Equation) -> bool:
         """Whether it is no more than a name and a number, as 1 - y is."""
         values = [x for x in e.inputs if isinstance(x, Variable)]
         return e.op in (Add, Subtract, Multiply, Negative) and len(values) == 1 and values[0] in self.own
+
+
+def _windows_below(lines: "Lines", e: Equation) -> Equation | None:
+    """The windows that an equation makes, prepares, or finds one number of each in; else None."""
+    if e.op is Windows:
+        return e
+    consumer = lines.consumer.get(e.output)
+    if e.op is Pad and consumer is not None and consumer.op is Windows:
+        return e
+    made = lines.made.get(e.inputs[0]) if e.op in (Max, Mean, Argmax) and isinstance(e.inputs[0], Variable) else None
+    if made is not None and made.op is Reshape and isinstance(made.inputs[0], Variable):
+        made = lines.made.get(made.inputs[0])
+    return made if made is not None and made.op is Windows else None
 
 
 def _by_number(e: Equation) -> bool:
@@ -137,6 +154,8 @@ class Names:
 
     def _base(self, e: Equation) -> str:
         graph, v = self.lines.graph, e.output
+        if (name := self._of_windows(e)) and (e.rule or AUTOMATIC.match(v.name)):
+            return name
         if e.rule:
             return self.lines.hints.names.get(v) or self._of_gradient(v)
         if not AUTOMATIC.match(v.name):
@@ -159,8 +178,9 @@ class Names:
         return "g" if name in self.taken else f"d_{name}"  # it must not seem to be that of something else
 
     def _of_the_field(self, e: Equation) -> str:
-        products = [part for part in self.lines.tree(e) if part.op in (Matmul, Dot)]
-        linear = all(part.op in (Matmul, Dot, Add, *LIGHT) or _by_number(part) for part in self.lines.tree(e))
+        products = [part for part in self.lines.tree(e) if part.op in PRODUCTS]
+        plain = (*PRODUCTS, Add, Windows, Pad, *LIGHT)
+        linear = all(part.op in plain or _by_number(part) for part in self.lines.tree(e))
         if products and linear:
             return f"a{self._number(products[0])}"
         if e.op in ACTIVATIONS and isinstance(e.inputs[0], Variable):
@@ -171,9 +191,25 @@ class Names:
             return "mask"
         return NAMES.get(e.op, "z")
 
+    def _of_windows(self, e: Equation) -> str:
+        """The name of windows, and of what is found in each, after the images; nothing for anything else."""
+        found = _windows_below(self.lines, e)
+        if found is None:
+            return ""
+        x = found.inputs[0]
+        image = self.of.get(x, "") if isinstance(x, Variable) else ""
+        if e.op is Windows:
+            return f"{image.removesuffix('_padded') or 'image'}_windows"
+        if e.op is Pad:
+            return f"{image or 'image'}_padded"
+        number = re.search(r"\d*$", image.removesuffix("_padded"))
+        return ("winner" if e.op is Argmax else "p") + (number.group() if number else "")
+
     def _number(self, product: Equation) -> str:
         """The number of a layer, from the name of its weights."""
         for x in reversed(product.inputs):
+            if x in self.lines.made and self.lines.made[x].op is Reshape:
+                x = self.lines.made[x].inputs[0]
             name = x.name if isinstance(x, Variable) and x in self.lines.graph.inputs else ""
             if found := re.search(r"\d+$", name):
                 return found.group()
@@ -188,6 +224,8 @@ def note(lines: Lines, e: Equation) -> str:
         return _rule(lines, e)
     if any(part.op is Pick for part in lines.tree(e)):
         return "cross-entropy"
+    if any(part.op is Einsum for part in lines.tree(e)):
+        return "convolution"
     if any(part.op is BinaryCrossEntropy for part in lines.tree(e)):
         return "binary cross-entropy"
     if e.op is Maximum and 0 in [x for x in e.inputs if not isinstance(x, Variable)]:

@@ -19,6 +19,7 @@ from chainrule.graph.tracing import NamedFunction, parameter_names, trace
 from chainrule.ops.dims import show
 from chainrule.written.expansion import expand
 from chainrule.written.expressions import STATEMENTS, expression, literal, statements
+from chainrule.written.forms import Spread
 from chainrule.written.naming import Lines, Names, note
 from chainrule.written.updates import Update, clipped, update_of
 
@@ -227,7 +228,8 @@ class _Program:
         self.subject = subject
         self.graph, hints = expand(graph)
         self.lines = Lines(self.graph, hints, subject.layers)
-        reserved = subject.update.given if subject.update else []
+        reserved = [*(subject.update.given if subject.update else ())]
+        reserved += ["i", "j"] if any(e.op is Spread for e in self.graph.equations) else []
         self._refuse(subject.names, (*reserved, "np", "math"))
         self.plain = {
             subject.leaves(self.graph, i)[0]: name
@@ -268,6 +270,8 @@ class _Program:
         imports = ["import numpy as np"]
         if any("math.erf" in line for line in lines):
             imports.insert(0, "import math\n")
+        if any("sliding_window_view" in line for line in lines):
+            imports.append("from numpy.lib.stride_tricks import sliding_window_view")
         head = _wrapped(f"def {self.subject.title}({', '.join(self._arguments())}):")
         return "\n".join([*imports, "", "", *head, *lines]) + "\n"
 
@@ -295,8 +299,9 @@ class _Program:
         said = note(self.lines, e)
         if e.op in STATEMENTS:
             for line in statements(e, name, self._text):
-                first = line.startswith(f"{name} = ")
-                self.body.append((line, show(e.output.shape) if first else "", said if first else ""))
+                first, explained = line.startswith(f"{name} = "), "for " if e.op is Spread else f"{name} = "
+                shape, beside = show(e.output.shape) if first else "", said if line.startswith(explained) else ""
+                self.body.append((line, shape, beside))
         else:
             self.body.append((f"{name} = {expression(e, self._text)}", show(e.output.shape), said))
 
@@ -348,12 +353,15 @@ class _Program:
         """The lines with shapes and notes at their ends, none longer than WIDTH."""
         codes = [len(code) for code, shape, _ in self.body if shape and len(code) <= 50]
         width = max(codes, default=0)
-        shapes = max((len(shape) for _, shape, _ in self.body), default=0)
+        shapes = max((len(shape) for code, shape, _ in self.body if len(code) <= 50), default=0)
         lines: list[str] = []
         for code, shape, said in self.body:
-            comment = f"# {shape:<{shapes}}   {said}".rstrip() if shape else ""
-            line = f"    {code:<{width}}  {comment}".rstrip()
+            comment = f"# {shape:<{shapes}}   {said}".rstrip() if shape else f"# {said}" if said else ""
+            line = f"    {code:<{width}}  {comment}".rstrip() if shape else f"    {code}  {comment}".rstrip()
             if len(line) > WIDTH:
+                line = f"    {code}  # {shape}   {said}".rstrip()
+            if len(line) > WIDTH:
+                lines += [f"    # {said}"] if said else []
                 line = f"    {code:<{width}}  # {shape}".rstrip()
             if len(line) > WIDTH:
                 lines.extend(_wrapped(f"    {code}"))
