@@ -7,6 +7,7 @@ uint8; it makes such an array itself, after its sizes have been compared with it
 
 import math
 import pickletools
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,11 +69,13 @@ def unpickle(raw: bytes, where: str) -> Any:
     machine = _Machine()
     at = 0
     try:
-        for number, (operation, argument, position) in enumerate(pickletools.genops(raw)):
-            at = position or 0
-            if number >= _MOST_OPERATIONS:
-                raise _RefusalError(f"it has more than {_MOST_OPERATIONS:,} operations")
-            machine.do(operation.name, argument)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd escapes in strings of protocol 0, which are refused in any case
+            for number, (operation, argument, position) in enumerate(pickletools.genops(raw)):
+                at = position or 0
+                if number >= _MOST_OPERATIONS:
+                    raise _RefusalError(f"it has more than {_MOST_OPERATIONS:,} operations")
+                machine.do(operation.name, argument)
         if at + 1 != len(raw):
             raise _RefusalError(f"its end is followed by {len(raw) - at - 1:,} bytes")
         (result,) = machine.stack
