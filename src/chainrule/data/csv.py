@@ -128,10 +128,10 @@ def _rows(lines: Iterable[str], delimiter: str, path: Path) -> Iterator[tuple[in
             if row:
                 yield reader.line_num, row
     except csv.Error as error:
-        what = "a quotation mark that is never closed" if "limit" in str(error) else f"'{error}'"
-        raise DataError(
-            f"{path}: line {reader.line_num} is no row of a table: csv found {what}; correct it there."
-        ) from None
+        what = f"'{error}'."
+        if "limit" in what:
+            what = f"a field of more than {csv.field_size_limit():,} characters: is a quotation mark never closed?"
+        raise DataError(f"{path}: line {reader.line_num} is no row of a table, csv found {what}") from None
 
 
 # --- what the file looks like
@@ -166,12 +166,12 @@ def _look(path: Path, target: str | int, header: bool | None, delimiter: str | N
     for i, name in enumerate(names):
         if name and name in names[:i]:
             raise DataError(
-                f"{path}: columns {names.index(name) + 1} and {i + 1} are both called '{name}'; expected a name for "
-                "each."
+                f"{path}: columns {names.index(name) + 1} and {i + 1} are both called {_shown(name)}; expected a "
+                "name for each."
             )
     index = _target_column(path, target, names, len(first))
     spoken = tuple(
-        f"column '{name}'" if name else f"column {i + 1}" for i, name in enumerate(names or [""] * len(first))
+        f"column {_shown(name)}" if name else f"column {i + 1}" for i, name in enumerate(names or [""] * len(first))
     )
     return _Table(path, delimiter, header, spoken, index, begin[0][0] if header else 0, limit)
 
@@ -193,15 +193,15 @@ def _target_column(path: Path, target: str | int, names: tuple[str, ...], count:
     if isinstance(target, str):
         if target in names:
             return names.index(target)
-        there = ", ".join(f"'{name}'" for name in names[:20]) + (", ..." if len(names) > 20 else "")
+        there = ", ".join(map(_shown, names[:20])) + (", ..." if len(names) > 20 else "")
         raise DataError(
-            f"{path}: there is no column '{target}'; the columns are {there or 'without names: give an index'}."
+            f"{path}: there is no column {_shown(target)}; the columns are {there or 'without names: give an index'}."
         )
-    if isinstance(target, bool) or not isinstance(target, int) or not -count <= target < count:
+    if isinstance(target, bool) or not isinstance(target, int | np.integer) or not -count <= target < count:
         raise DataError(
             f"{path}: target is {target!r}; expected a column's name, or its index from {-count} to {count - 1}."
         )
-    return target % count
+    return int(target) % count
 
 
 # --- the numbers
@@ -226,8 +226,9 @@ def _load(table: _Table) -> tuple[Array, Array, list[str]]:
         raise _fault(table, str(error)) from None
     except MemoryError:
         raise DataError(f"{table.path}: the table does not fit into memory.") from None
-    if numbers.shape[1] != len(table.names) or "" in known or not is_finite(numbers):
-        raise _fault(table, "its numbers are not finite")
+    odd = any(not word or "\n" in word for word in known)
+    if odd or numbers.shape[1] != len(table.names) or not is_finite(numbers):
+        raise _fault(table, "a field is none that can be read")
     codes = numbers[:, table.target].astype(np.int64)
     return np.delete(numbers, table.target, axis=1), codes, list(known)
 
@@ -242,12 +243,14 @@ def _fault(table: _Table, said: str) -> DataError:
         where = f"{table.path}: line {line}"
         if len(row) != count:
             return DataError(
-                f"{where} has {len(row):,} field{'s' * (len(row) > 1)}; expected {count:,}, as in the first line."
+                f"{where} has {len(row):,} field{'s' * (len(row) > 1)}; expected {count:,}, as in the first row."
             )
         for i, field in enumerate(row):
             number = _number(field)
             if not field.strip():
                 return DataError(f"{where}, {table.names[i]}: the field is empty; fill it in, or remove the row.")
+            if "\n" in field:
+                return DataError(f"{where}, {table.names[i]}: a quotation mark before it is never closed; correct it.")
             if i == table.target:
                 continue
             if number is None:
