@@ -36,11 +36,18 @@ def test_its_repr_says_what_it_holds(data):
         (np.ones(1), np.float64(1), {}, r"targets of shape \(\)"),
         (np.ones(1), np.ones(1), {"scale": float("nan")}, "scale nan"),
         (np.ones(1), np.ones(1), {"shift": float("inf")}, "shift inf"),
+        (PIXELS, LABELS, {"classes": 10, "class_names": ["cat"]}, "1 class names, but classes is 10"),
+        (PIXELS, LABELS, {"class_names": ["cat"]}, "1 class names, but classes is None"),
     ],
 )
 def test_what_cannot_be_a_dataset(inputs, targets, options, message):
     with pytest.raises(DataError, match=message):
         Dataset(inputs, targets, name="mine", **options)
+
+
+def test_the_names_of_classes_stay_with_its_parts():
+    data = Dataset(PIXELS, LABELS % 2, classes=2, class_names=["cat", "dog"])
+    assert data.class_names == data.subset([1, 2]).class_names == data.scaled(2).class_names == ("cat", "dog")
 
 
 # --- features

@@ -51,6 +51,34 @@ def test_the_environment_names_a_folder_and_an_argument_goes_before_it(small, tm
     assert len(read("mnist")[0]) == 60_000
 
 
+def test_the_files_of_one_data_set_are_not_taken_for_another(small, idx):
+    folder = small()
+    labels = np.resize(np.array(SOURCES["mnist"].begins, np.uint8), 20)
+    (folder / "train-labels-idx1-ubyte").write_bytes(idx(labels))
+    assert len(read("mnist", folder)[0]) == 20
+    with pytest.raises(DataError, match="ubyte: expected fashion-mnist, but these are the labels of mnist; take its"):
+        read("fashion-mnist", folder)
+    (folder / "fashion-mnist").mkdir()
+    for path in small(train_images_idx3_ubyte=IMAGES).glob("*ubyte"):
+        (folder / "fashion-mnist" / path.name).write_bytes(path.read_bytes())
+    train, _ = read("fashion-mnist", folder)  # its own folder goes before
+    assert (train.inputs.max(), train.class_names[9], train.name) == (0, "Ankle boot", "fashion-mnist train")
+
+
+def test_the_packaged_labels_begin_as_they_are_known_to():
+    assert tuple(read("mnist")[0].targets[:10]) == SOURCES["mnist"].begins
+
+
+def test_where_nothing_was_fetched_it_says_how(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path))
+    for name in ("fashion-mnist", "cifar-10"):
+        with pytest.raises(DataError, match=rf"data \(from the default\): .*`chainrule data get {name}` get them"):
+            read(name)
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    with pytest.raises(DataError, match=rf"\(from {VARIABLE}\): .*cifar-10-binary\.tar\.gz"):
+        read("cifar-10")
+
+
 def test_files_may_be_in_a_subfolder_and_compressed(small):
     folder = small()
     (folder / "mnist").mkdir()

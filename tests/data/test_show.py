@@ -2,12 +2,17 @@
 
 import builtins
 import io
+import os
+import re
+import subprocess
 import sys
+from contextlib import suppress
 
 import numpy as np
 import pytest
 
 from chainrule.data import load
+from chainrule.data.cifar import BATCHES
 from chainrule.data.show import show
 from chainrule.errors import ChainruleError, DataError, UnknownNameError
 
@@ -107,6 +112,55 @@ def test_a_png_file_is_written_large_enough_to_be_seen(tmp_path):
     pixels = load("mnist").train.inputs[42].reshape(28, 28)
     np.testing.assert_array_equal(np.round(picture[..., 0] * 255), np.kron(pixels, np.ones((10, 10))))
     assert [path.name for path in tmp_path.iterdir()] == ["seven.png"]
+
+
+@pytest.fixture
+def photograph(tmp_path):
+    """A folder with a CIFAR-10 of one record a batch; in the pixel at row y and column x, red is 8y and green 8x."""
+    y, x = np.mgrid[:32, :32]
+    image = np.stack([8 * y, 8 * x, np.full((32, 32), 100)]).astype(np.uint8)
+    for name in BATCHES:
+        (tmp_path / f"{name}.bin").write_bytes(b"\x06" + image.tobytes())
+    return tmp_path, image
+
+
+def test_a_photograph_is_written_in_its_colours(photograph):
+    reading = pytest.importorskip("matplotlib.image")
+    folder, image = photograph
+    png = folder / "frog.png"
+    assert show("cifar-10", 0, png=png, data_dir=folder).startswith("cifar-10, train image 0: label 6 (frog); written")
+    picture = np.round(reading.imread(png) * 255)
+    np.testing.assert_array_equal(picture[..., :3], np.kron(np.moveaxis(image, 0, -1), np.ones((10, 10, 1))))
+
+
+def test_a_photograph_in_shades_goes_from_dark_to_bright(terminal, photograph):
+    terminal("utf-8")
+    lines = show("cifar-10", 0, data_dir=photograph[0]).splitlines()
+    assert lines[0] == "cifar-10, train image 0: label 6 (frog)"
+    assert len(lines) == 33
+    assert (lines[1][:2], lines[-1][-2:], {len(line) for line in lines[20:]}) == ("  ", "██", {64})
+    columns = [" ░▒▓█".index(line.ljust(64)[40]) for line in lines[1:]]
+    assert columns == sorted(columns)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a terminal of Unix")
+def test_a_terminal_that_shows_colours_gets_them(photograph):
+    folder, image = photograph
+    code = f"from chainrule.data.show import show; print(show('cifar-10', 0, data_dir={str(folder)!r}))"
+    ours, theirs = os.openpty()
+    source = os.pathsep.join(filter(None, sys.path))
+    environment = os.environ | {"COLORTERM": "truecolor", "PYTHONPATH": source}
+    with subprocess.Popen([sys.executable, "-c", code], stdout=theirs, env=environment):
+        os.close(theirs)
+        text = b""
+        with suppress(OSError):  # how a terminal of Linux ends
+            while piece := os.read(ours, 1 << 16):
+                text += piece
+    os.close(ours)
+    lines = text.decode().splitlines()[1:]
+    found = [re.findall(r"\x1b\[48;2;(\d+);(\d+);(\d+)m  ", line) for line in lines]
+    np.testing.assert_array_equal(np.array(found, int), np.moveaxis(image, 0, -1))
+    assert all(line.endswith("\x1b[0m") for line in lines)
 
 
 def test_a_png_file_that_cannot_be_written_leaves_nothing(tmp_path):

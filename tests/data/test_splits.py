@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from chainrule.data import load, read_idx
+from chainrule.data.cifar import BATCHES
 from chainrule.errors import DataError, SealedError, UnknownNameError
 
 
@@ -85,6 +86,48 @@ def test_ntnu_standardises_20000_images_and_validates_on_the_test_file(final, fi
     assert len(mnist.test) == 0
     with pytest.raises(SealedError, match=r"'ntnu-tdt4265' validates on the test file.*take \.validation"):
         mnist.test.open()
+
+
+@pytest.fixture(scope="module")
+def black(tmp_path_factory):
+    """A folder with a CIFAR-10 as long as the real one, all black airplanes: zeros need no room on the disk."""
+    folder = tmp_path_factory.mktemp("black")
+    for name in BATCHES:
+        with (folder / f"{name}.bin").open("wb") as file:
+            file.truncate(30_730_000)
+    return folder
+
+
+def folder_of(name, black, blank):
+    return {"cifar-10": black, "fashion-mnist": blank, "mnist": None}[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "train", "validation", "shape"),
+    [("cifar-10", 45_000, 5_000, (3, 32, 32)), ("fashion-mnist", 50_000, 10_000, (784,))],
+)
+def test_the_other_data_sets_are_divided_by_default(name, train, validation, shape, black, blank):
+    data = load(name, data_dir=folder_of(name, black, blank))
+    assert (len(data.train), len(data.validation), len(data.test)) == (train, validation, 10_000)
+    for part in (data.train, data.validation):
+        assert (part.scale, part.shift, part.inputs.shape[1:], part.classes) == (1 / 255, 0, shape, 10)
+        assert len(part.class_names) == 10
+    with pytest.raises(SealedError, match="load the data with final=True"):
+        data.test.open()
+    final = load(name, data_dir=folder_of(name, black, blank), final=True)
+    assert (len(final.train), final.validation, len(final.test.open())) == (train + validation, None, 10_000)
+
+
+@pytest.mark.parametrize("final", [False, True])
+@pytest.mark.parametrize(("name", "train"), [("cifar-10", 50_000), ("fashion-mnist", 60_000), ("mnist", 60_000)])
+def test_vu_a2_trains_on_all_and_validates_on_the_test_file(name, train, final, black, blank):
+    data = load(name, "vu-a2", data_dir=folder_of(name, black, blank), final=final)
+    assert (len(data.train), len(data.validation), len(data.test)) == (train, 10_000, 0)
+    for part in (data.train, data.validation):
+        assert (part.scale, part.shift, part.class_names) == (2 / 255, -1, data.train.class_names)
+    assert data.train.features([0]).min() == -1
+    with pytest.raises(SealedError, match=r"'vu-a2' validates on the test file.*take \.validation"):
+        data.test.open()
 
 
 def test_all_who_load_share_the_memory():

