@@ -65,7 +65,7 @@ class Conv2d(Convolution):
     """
 
     math = r"{x} \star {w}"
-    rule = "convolution: dx = Wᵀ spread over the windows, dW = windows of x · G"
+    rule = "convolution: a weight and what it meets get G times the other"
     examples = tuple(example(x, w, **slides) for x, w, _, slides in _CASES)
 
     def shape(x, w, stride, padding, dilation, groups):
@@ -101,7 +101,7 @@ class Conv2dInput(Convolution):
     """
 
     math = r"{g} \mathbin{\star^\top} {w}"
-    rule = "transposed convolution: dG = conv(G′, W), dW = windows of G′ · G"
+    rule = "transposed convolution: a weight and what it meets get G times the other"
     examples = tuple(example(y, w, size=x[2:], **slides) for x, w, y, slides in _CASES)
 
     def shape(g, w, size, stride, padding, dilation, groups):
@@ -131,7 +131,7 @@ class Conv2dWeight(Convolution):
     """The gradient of `Conv2d` by its kernels, from g (N, O, H', W') and the images: (O, C / groups, *kernel)."""
 
     math = r"{g} \mathbin{\star_W} {x}"
-    rule = "convolution's dW: dG = conv(x, V), dx = V spread over the windows"
+    rule = "convolution's dW: what is multiplied gets G times the other"
     examples = tuple(example(y, x, kernel=w[2:], **slides) for x, w, y, slides in _CASES)
 
     def shape(g, x, kernel, stride, padding, dilation, groups):

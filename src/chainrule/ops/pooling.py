@@ -141,7 +141,7 @@ class AvgPool2d(Pooling):
     """
 
     math = r"\operatorname{avgpool}({x})"
-    rule = "mean of each window: each element gets an equal share of its windows' gradients"
+    rule = "mean of each window: equal shares of its gradient"
     examples = tuple(example(x, **slides) for x, _, slides in _MEANS)
 
     def shape(x, kernel, stride, padding):

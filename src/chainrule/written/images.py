@@ -55,7 +55,7 @@ class Images:
             self._windows[key] = Windows.apply(x, kernel=kernel, stride=stride, dilation=dilation)
         return self._windows[key]
 
-    def _spread(self, *xs: Any, shape: Shape, term: str, padding: Pair, note: str, **slides: Pair) -> Any:
+    def _spread(self, *xs: Any, shape: Shape, term: str, padding: Pair, note: str, **slides: Any) -> Any:
         """What is added over windows onto padded images, without the padding."""
         wide = (*shape[:-2], *(n + 2 * p for n, p in zip(shape[-2:], padding, strict=True)))
         y = self._note(Spread.apply(*xs, shape=wide, term=term, **slides), note)
@@ -68,7 +68,7 @@ class Images:
 
     # Convolution: n is the image, o and c the channels, h and w the window, i and j the place in it, g the group.
 
-    def _convolution(self, x: Any, w: Any, groups: int, **slides: Pair) -> Any:
+    def _convolution(self, x: Any, w: Any, groups: int, **slides: Any) -> Any:
         seen = self._seen(x, w.shape[2:], **slides)
         if groups == 1:
             return Einsum.apply(seen, w, subscripts="nchwij,ocij->nohw")
@@ -76,16 +76,16 @@ class Images:
         return _joined(Einsum.apply(*parted, subscripts="ngchwij,gocij->ngohw"), 1)
 
     def _to_images(self, g: Any, w: Any, size: Pair, groups: int, padding: Pair, stride: Pair, dilation: Pair) -> Any:
+        shape: Shape
         options: Any = {"kernel": w.shape[2:], "stride": stride, "dilation": dilation, "padding": padding}
         options["note"] = "convolution: each weight hands G back to what it met"
         if groups == 1:
-            shape = g.shape[0], w.shape[1], *size
-            return self._spread(g, w, shape=shape, term="np.einsum('nohw,oc->nchw', {0}, {1}[..., i, j])", **options)
-        shape = g.shape[0], groups, w.shape[1], *size
-        term = "np.einsum('ngohw,goc->ngchw', {0}, {1}[..., i, j])"
+            term, shape = "np.einsum('nohw,oc->nchw', {0}, {1}[..., i, j])", (g.shape[0], w.shape[1], *size)
+            return self._spread(g, w, shape=shape, term=term, **options)
+        term, shape = "np.einsum('ngohw,goc->ngchw', {0}, {1}[..., i, j])", (g.shape[0], groups, w.shape[1], *size)
         return _joined(self._spread(_parted(g, 1, groups), _parted(w, 0, groups), shape=shape, term=term, **options), 1)
 
-    def _to_kernels(self, g: Any, x: Any, kernel: Pair, groups: int, **slides: Pair) -> Any:
+    def _to_kernels(self, g: Any, x: Any, kernel: Pair, groups: int, **slides: Any) -> Any:
         seen = self._seen(x, kernel, **slides)
         if groups == 1:
             y = Einsum.apply(seen, g, subscripts="nchwij,nohw->ocij")
@@ -96,10 +96,10 @@ class Images:
 
     # Pooling.
 
-    def _largest(self, x: Any, **slides: Pair) -> Any:
+    def _largest(self, x: Any, **slides: Any) -> Any:
         return self._note(Max.apply(self._seen(x, value=-np.inf, **slides), axis=(4, 5), keepdims=False), "max-pool")
 
-    def _winner(self, x: Any, **slides: Pair) -> Any:
+    def _winner(self, x: Any, **slides: Any) -> Any:
         """Where in each window the first largest element stands: 0, 1, ..., row by row."""
         seen = self._seen(x, value=-np.inf, **slides)
         if seen.variable not in self._winners:
@@ -107,7 +107,7 @@ class Images:
             self._winners[seen.variable] = self._note(y, "the place of the largest")
         return self._winners[seen.variable]
 
-    def _to_largest(self, g: Any, x: Any, padding: Pair, **slides: Pair) -> Any:
+    def _to_largest(self, g: Any, x: Any, padding: Pair, **slides: Any) -> Any:
         winner = self._winner(x, padding=padding, **slides)
         place = "i" if slides["kernel"][1] == 1 else f"{slides['kernel'][1]} * i + j"
         note = "max-pool: G goes to the largest element of each window"
@@ -115,14 +115,14 @@ class Images:
             g, winner, shape=x.shape, term=f"{{0}} * ({{1}} == {place})", padding=padding, note=note, **slides
         )
 
-    def _of_largest(self, h: Any, x: Any, **slides: Pair) -> Any:
+    def _of_largest(self, h: Any, x: Any, **slides: Any) -> Any:
         return Pick.apply(_flat(self._seen(h, **slides)), self._winner(x, **slides))
 
-    def _mean(self, x: Any, **slides: Pair) -> Any:
+    def _mean(self, x: Any, **slides: Any) -> Any:
         seen = self._seen(x, dilation=(1, 1), **slides)
         return self._note(Mean.apply(seen, axis=(4, 5), keepdims=False), "mean of each window")
 
-    def _to_all(self, g: Any, size: Pair, kernel: Pair, **slides: Pair) -> Any:
+    def _to_all(self, g: Any, size: Pair, kernel: Pair, **slides: Any) -> Any:
         share = g / (kernel[0] * kernel[1])
         self.names[share.variable] = "share"
         note = "mean of each window: equal shares of G"

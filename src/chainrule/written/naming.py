@@ -14,10 +14,12 @@ from chainrule.graph.tracing import AUTOMATIC
 from chainrule.ops import dims
 from chainrule.ops.activation import Relu, Sigmoid, Softplus, Tanh
 from chainrule.ops.arithmetic import Add, Divide, Exp, Log, Maximum, Multiply, Negative, Power, Sqrt, Subtract, Where
+from chainrule.ops.convolution import Conv2d
 from chainrule.ops.families import Comparison, Structural
 from chainrule.ops.indexing import Getitem, Onehot
 from chainrule.ops.loss import BinaryCrossEntropy
 from chainrule.ops.op import OPS, Op
+from chainrule.ops.pooling import AvgPool2d, MaxPool2d
 from chainrule.ops.product import Matmul
 from chainrule.ops.reduction import Argmax, Cumsum, Max, Mean, Min, Sum
 from chainrule.ops.structure import BroadcastTo, Cast, Concatenate, Pad, Reshape, Transpose
@@ -28,14 +30,14 @@ from chainrule.written.forms import Dot, Einsum, Pick, Spread, Windows
 LONGEST = 6  # ops in one expression
 SEVERAL = 3  # how often something small is written in place
 LIGHT = (Transpose, Reshape, Cast, Getitem, Onehot)  # read as part of a name: W.T, x[:, None]
-PRODUCTS = (Matmul, Dot, Einsum)
+PRODUCTS = (Matmul, Dot, Einsum, Conv2d)
 LINEAR = (Add, Subtract, Negative, Sum, Mean)  # what may stand around a product in its line
 ACTIVATIONS = (Tanh, Sigmoid, Relu, Maximum, Softplus)
 NAMES: dict[type[Op], str] = {
     Exp: "e", Log: "log", Sqrt: "root", Sum: "total", Mean: "mean", Max: "top", Min: "least", Divide: "ratio",
     Multiply: "product", Subtract: "diff", Add: "z", Power: "power", Where: "chosen", Concatenate: "joined",
     Getitem: "part", Cumsum: "running", Argmax: "best", Tanh: "h", Sigmoid: "h", Relu: "h", Maximum: "h",
-    Reshape: "rows", Negative: "minus", Pad: "padded",
+    Reshape: "rows", Negative: "minus", Pad: "padded", MaxPool2d: "p", AvgPool2d: "p",
 }  # fmt: skip
 
 

@@ -9,7 +9,9 @@ from typing import Any
 from chainrule.errors import DerivativeError
 from chainrule.graph.graph import Equation, Graph, Variable
 from chainrule.ops.arithmetic import Add, Multiply, Negative, Subtract
+from chainrule.ops.convolution import Conv2d
 from chainrule.ops.loss import BinaryCrossEntropy, CrossEntropy, Softmax
+from chainrule.ops.pooling import AvgPool2d, MaxPool2d
 from chainrule.ops.product import Matmul
 from chainrule.ops.structure import BroadcastTo, Cast, Reshape, SumTo, Transpose
 from chainrule.written.mathematics import page
@@ -28,7 +30,14 @@ ARRANGING = (Reshape, BroadcastTo, Cast, Transpose)  # what goes without saying
 SUMMED = "broadcast forward, summed backward"
 SECTIONS = ("forward", "backward", "update")
 SHORT = 8  # elements of a constant that is written out
-FORWARD = {Softmax: "softmax", CrossEntropy: "cross-entropy", BinaryCrossEntropy: "binary cross-entropy"}
+FORWARD = {
+    Softmax: "softmax",
+    CrossEntropy: "cross-entropy",
+    BinaryCrossEntropy: "binary cross-entropy",
+    Conv2d: "convolution",
+    MaxPool2d: "max-pool",
+    AvgPool2d: "mean of each window",
+}
 
 
 @dataclass(frozen=True)

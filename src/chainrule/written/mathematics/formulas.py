@@ -11,11 +11,13 @@ from chainrule.ops import dims
 from chainrule.ops.activation import Sigmoid
 from chainrule.ops.arithmetic import Multiply, Where
 from chainrule.ops.control import StopGradient
+from chainrule.ops.convolution import Conv2d, Conv2dInput, Conv2dWeight
 from chainrule.ops.dims import Dim
 from chainrule.ops.families import Elementwise
 from chainrule.ops.indexing import Getitem, Onehot, ScatterAdd
 from chainrule.ops.loss import BinaryCrossEntropy, CrossEntropy, LogSoftmax, Softmax
 from chainrule.ops.op import Op
+from chainrule.ops.pooling import AvgPool2d, MaxPool2d
 from chainrule.ops.product import Matmul
 from chainrule.ops.reduction import Logsumexp, Max, Mean, Min, Sum
 from chainrule.ops.structure import BroadcastTo, Cast, Pad, Reshape, SumTo, Transpose
@@ -53,6 +55,7 @@ from chainrule.written.mathematics.formula import (
     subtract,
     transposed,
 )
+from chainrule.written.mathematics.images import convolution, pool, to_images, to_kernels
 from chainrule.written.mathematics.template import Template
 
 LETTERS = "ijklpqrsuvabcdefgh"
@@ -339,4 +342,9 @@ RULES: dict[type[Op], Callable[[Formulas, Equation, At], Formula]] = {
     Getitem: getitem,
     ScatterAdd: scatter,
     Pad: pad,
+    Conv2d: convolution,
+    Conv2dInput: to_images,
+    Conv2dWeight: to_kernels,
+    MaxPool2d: pool,
+    AvgPool2d: pool,
 }
