@@ -39,11 +39,20 @@ class Normed(nn.Module):
         return self.last(np.tanh(self.first(x) / np.sqrt((self.first.weight**2).sum())))
 
 
+def biased(width):
+    """The bias trick: a column of ones is part of the first product."""
+    first = nn.Linear(width + 1, 12, bias=False, dtype="float64")
+    return nn.Sequential(nn.AppendOne(), first, nn.Tanh(), nn.Linear(12, 4, dtype="float64"))
+
+
 # By threads, what the program is: by columns of the data or not, sparse or not, memory of an optimiser or not.
 SHARED = {
     "sparse, by columns": (lambda: network([70, 12, 4]), "momentum", digits(95, 70)),
     "sparse, large": (lambda: network([64, 70, 4]), "adam", digits(95, 64)),
     "sparse, narrow": (lambda: network([40, 130, 5, 4]), "rmsprop", digits(95)),
+    "appended, by columns": (lambda: biased(112), "sgd", digits(95, 112)),  # 112 are whole cache lines, 113 are not
+    "appended, shifted": (lambda: biased(112), "sgd", digits(95, 112, shift=-0.1)),
+    "appended, narrow": (lambda: biased(40), "adam", digits(95)),
     "dense": (lambda: network([70, 64, 66, 4], nn.ReLU), "sgd", digits(95, 70, sparse=False, shift=-0.5)),
     "weight norm": (Normed, "sgd", digits(95, 70)),
     "one unit": (lambda: network([70, 1, 4]), "adamw", digits(95, 70, sparse=False)),
@@ -58,6 +67,12 @@ def test_threads_share_a_step(name, count, threads):
     for rows, batch_size in [(95, 10), (95, 1), (1, 1), (2, 2), (95, None), (94, 31)]:
         some = train.subset(slice(0, rows))
         agree(make, some, backends=["numba"], optimizer=optimizer, batch_size=batch_size, epochs=3)
+
+
+def test_what_is_appended_hides_no_zeros():
+    program = trained("numba", lambda: biased(112), digits(95, 112, scale=1 / 80, shift=-0.4)).source
+    assert "nonzeros_times_matrix" in program
+    assert "add_nonzeros_outer_row" in program
 
 
 def test_threads_share_tiles_and_dropout(threads):

@@ -98,6 +98,7 @@ def test_data_sets_with_many_zeros_are_listed(monkeypatch, threads, kind):
     models = (
         nn.Sequential(nn.Linear(40, 100), nn.ReLU(), nn.Linear(100, 3)),
         nn.Linear(40, 5, dtype="float64"),
+        nn.Sequential(nn.AppendOne(), nn.Linear(41, 100, bias=False)),
     )
     for model, options in [(m, o) for m in models for o in ({}, {"scale": 1 / 255}, {"scale": 0.01, "shift": -0.4})]:
         dataset = mostly_zeros(kind, **options)
@@ -117,6 +118,10 @@ def test_a_large_data_set_is_listed_some_rows_at_a_time(monkeypatch):
 
 def test_lists_are_made_only_where_zeros_count():
     x = mostly_zeros(np.uint8)
+    biased = nn.Sequential(nn.AppendOne(), nn.Linear(41, 3, bias=False))
+    assert way_of(biased, x) == "nonzeros"
+    assert way_of(biased, x.scaled(0.0, 1.0)) == "data"
+    assert way_of(nn.Sequential(nn.AppendOne(), nn.Tanh(), nn.Linear(41, 3)), x) == "data"
     assert way_of(nn.Linear(40, 3), x) == "nonzeros"
     assert way_of(nn.Sequential(nn.LayerNorm(40), nn.Linear(40, 3)), x) == "data"
     assert way_of(nn.Linear(40, 3), data.Dataset(x.inputs + np.uint8(1), x.targets)) == "data"
@@ -125,19 +130,19 @@ def test_lists_are_made_only_where_zeros_count():
 def test_lists_are_kept_in_a_with_block_alone():
     x, lists, dtype = mostly_zeros(np.uint8), listing.Lists(), np.dtype(np.float32)
     some = np.arange(20, 30)
-    found, places = lists.of(x.inputs, some, dtype, 1, cut=False)
+    found, places = lists.of(x.inputs, some, dtype)
     assert len(found.cuts) == 10
     assert places.tolist() == list(range(10))
     with lists:
-        kept, places = lists.of(x.inputs, some, dtype, 1, cut=False)
+        kept, places = lists.of(x.inputs, some, dtype)
         assert len(kept.cuts) == 600
         assert places.tolist() == some.tolist()
-        assert lists.of(x.inputs, some, dtype, 2, cut=False)[0] is kept
+        assert lists.of(x.inputs, some, dtype, 2)[0] is kept
         in_parts = lists.of(x.inputs, some, dtype, 2, cut=True)[0]
         assert in_parts.cuts.shape == (600, 3)
-        assert lists.of(x.inputs, some, dtype, 1, cut=False)[0] is in_parts
+        assert lists.of(x.inputs, some, dtype)[0] is in_parts
         for _ in range(3 * listing.KEPT):
-            lists.of(x.inputs.copy(), some, dtype, 1, cut=False)
+            lists.of(x.inputs.copy(), some, dtype)
         assert len(lists._kept) == listing.KEPT
     assert not lists._kept
 

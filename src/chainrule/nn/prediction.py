@@ -15,7 +15,7 @@ import numpy as np
 
 from chainrule.compiler import backend as backends
 from chainrule.compiler.agreement import agree
-from chainrule.compiler.fusion.listing import CHUNK, LISTED, Lists, listable, of_nonzeros
+from chainrule.compiler.fusion.listing import CHUNK, LISTED, Lists, behind, listable, of_nonzeros
 from chainrule.compiler.plan import Plan
 from chainrule.engine.tensor import _state
 from chainrule.errors import ChainruleError
@@ -245,9 +245,9 @@ class Outputs:
         x = self.x
         if not hasattr(x, "features"):
             return Way(Feed("rows"))
-        scaled, kind = bool(x.scale != 1 or x.shift), x.inputs.dtype
-        if listable(self.recorded.graph, -1, x.inputs, scaled):
+        if listable(self.recorded.graph, -1, x.inputs, x.scale, x.shift):
             return Way(Feed("nonzeros"), x.scale, x.shift)
+        scaled, kind = bool(x.scale != 1 or x.shift), x.inputs.dtype
         # Small integers are exact as floats; what else has to be cast or scaled, the Dataset does.
         return Way(Feed("data", scaled=scaled) if kind.kind in "iu" and kind.itemsize <= 2 else Feed("rows"))
 
@@ -290,7 +290,8 @@ class Outputs:
             return {name: plain(self._features(rows))}, NO_ORDER
         x, order = self.x, np.arange(rows.start, rows.stop)
         if self.way.feed.kind == "nonzeros":
-            lists, order = self.lists.of(x.inputs, order, self.dtype, threads, cut=False)
+            last = behind(self.recorded.graph, -1, x.scale, x.shift)
+            lists, order = self.lists.of(x.inputs, order, self.dtype, threads, last)
             return {f"{name}_columns": lists.columns, f"{name}_values": lists.values, f"{name}_cuts": lists.cuts}, order
         given = {f"{name}_source": plain(x.inputs)}
         if self.way.feed.scaled:

@@ -9,7 +9,7 @@ import numpy as np
 
 from chainrule.compiler import backend as backends
 from chainrule.compiler.fusion import nonzeros
-from chainrule.compiler.fusion.listing import CHUNK, LISTED, Lists, listable, of_nonzeros
+from chainrule.compiler.fusion.listing import CHUNK, LISTED, Lists, behind, listable, of_nonzeros
 from chainrule.compiler.fusion.program import Program
 from chainrule.compiler.fusion.schedule import NotFusibleError
 from chainrule.compiler.fusion.writer import Feed
@@ -54,7 +54,8 @@ class FusedTraining:
         self.dtype = graph.outputs[0].dtype
         self.scaled = bool(train.scale != 1 or train.shift)
         self.work = np.result_type(train.inputs.dtype, self.dtype) if self.scaled else self.dtype
-        self.lists, self.listed = lists, listable(graph, roles.x, train.inputs, self.scaled)
+        self.lists, self.listed = lists, listable(graph, roles.x, train.inputs, train.scale, train.shift)
+        self.behind = behind(graph, roles.x, train.scale, train.shift) if self.listed else ()
         step = of_nonzeros(graph, roles.x, train.scale, train.shift) if self.listed else graph
         work = backends.operations(graph, dict.fromkeys(graph.sizes, batch_size))
         self.threads = backends.threads(work)
@@ -119,7 +120,8 @@ class FusedTraining:
         if not self.listed or self.train.inputs.nbytes <= LISTED:
             lists, places, targets = None, rows, self.train.targets
             if self.listed:
-                lists, places = self.lists.of(self.train.inputs, rows, self.dtype, self.program.parts, cut=True)
+                parts = self.program.parts
+                lists, places = self.lists.of(self.train.inputs, rows, self.dtype, parts, self.behind, cut=True)
                 targets = targets if places is rows else targets[rows]
             yield 0, steps, self._data(self.train.inputs, targets, lists), places
             return
@@ -127,7 +129,8 @@ class FusedTraining:
         for first in range(0, steps, each):
             last = min(first + each, steps)
             here = rows[first * self.batch_size : last * self.batch_size]
-            self._lists = nonzeros.listed(self.train.inputs, here, self.dtype, self.program.parts, self._lists)
+            room, parts = self._lists, self.program.parts
+            self._lists = nonzeros.listed(self.train.inputs, here, self.dtype, parts, room, self.behind)
             yield first, last, self._data(None, self.train.targets[here], self._lists), np.arange(len(here))
 
     def _data(self, inputs: Any, targets: Array, lists: nonzeros.Nonzeros | None) -> dict[str, Any]:

@@ -76,7 +76,14 @@ def unscaled(graph: Graph, x: Variable, scale: float, shift: float) -> Graph:
     return rewrite(graph, rule) if scale != 1 or shift else graph
 
 
-def listed(inputs: Array, rows: Array, dtype: np.dtype[Any], parts: int = 1, room: Nonzeros | None = None) -> Nonzeros:
+def listed(
+    inputs: Array,
+    rows: Array,
+    dtype: np.dtype[Any],
+    parts: int = 1,
+    room: Nonzeros | None = None,
+    behind: tuple[float, ...] = (),
+) -> Nonzeros:
     """The non-zero elements of some rows, each row cut in parts for so many threads, which also make the lists.
 
     Parameters
@@ -90,24 +97,28 @@ def listed(inputs: Array, rows: Array, dtype: np.dtype[Any], parts: int = 1, roo
     room : Nonzeros, optional
         Lists of the same inputs, in as many parts, that are no longer needed: their memory is used again if it is
         large enough.
+    behind : tuple of float
+        The columns behind those of the inputs, one at most: a value that each row has there.
 
     Notes
     -----
     Memory is asked for as if no element were zero, so that one pass is enough. What is not written to is never given.
     """
-    values = inputs.dtype if inputs.dtype == np.uint8 else dtype
-    columns = np.dtype(np.uint16 if inputs.shape[1] <= 2**16 else np.uint32)
+    width, last = inputs.shape[1] + len(behind), np.array(behind, dtype)
+    values = inputs.dtype if inputs.dtype == np.uint8 and not behind else dtype
+    columns = np.dtype(np.uint16 if width <= 2**16 else np.uint32)
     words = _words(inputs)
-    module = load(_source(inputs, columns), lambda module: _compile(module, inputs[:0], words[:0], columns, values))
+    lists = np.zeros(1, columns), np.zeros(1, values)
+    module = load(_source(inputs, *lists), lambda module: _compile(module, inputs[:0], words[:0], last, *lists))
     if room is None or len(room.cuts) < len(rows):
-        most = len(rows) * inputs.shape[1] + parts * kernels.SLACK
+        most = len(rows) * width + parts * kernels.SLACK
         room = Nonzeros(np.empty(most, columns), np.empty(most, values), np.empty((len(rows), parts + 1), np.int64))
     found = Nonzeros(room.columns, room.values, room.cuts[: len(rows)])
 
     def work(part: int) -> None:
         share = slice(len(rows) * part // parts, len(rows) * (part + 1) // parts)
-        place = share.start * inputs.shape[1] + part * kernels.SLACK
-        module.list_nonzeros(inputs, words, rows[share], found.cuts[share], found.columns, found.values, place)
+        place = share.start * width + part * kernels.SLACK
+        module.list_nonzeros(inputs, words, rows[share], last, found.cuts[share], found.columns, found.values, place)
 
     with ThreadPoolExecutor(max(1, parts - 1)) as pool:
         others = [pool.submit(work, part) for part in range(1, parts)]
@@ -123,18 +134,26 @@ def _words(inputs: Array) -> Array:
     return inputs.view(np.uint64) if whole else np.zeros((len(inputs), 0), np.uint64)
 
 
-def list_nonzeros(inputs: Any, words: Any, rows: Any, cuts: Any, columns: Any, values: Any, place: Any) -> None:
+def list_nonzeros(
+    inputs: Any, words: Any, rows: Any, behind: Any, cuts: Any, columns: Any, values: Any, place: Any
+) -> None:
     """Write the columns and values of each row's elements that are not zero, from `place` on, and where they are."""
     width, parts = inputs.shape[1], cuts.shape[1] - 1
+    lines = (width + behind.size + 15) // 16
     for i in range(rows.size):
         later = inputs[rows[min(i + 4, rows.size - 1)]]
         for k in range(0, width, 64 // inputs.itemsize):
             prefetch(later, k)
         end, cuts[i, 0] = 0, place
         for p in range(parts):
-            begin, end = end, min(width, 16 * ((width + 15) // 16 * (p + 1) // parts))  # as in `writer.share_of`
+            begin, end = end, min(width, 16 * (lines * (p + 1) // parts))  # as in `writer.share_of`
             place = list_part(inputs[rows[i]], words[rows[i]], begin, end, columns, values, place)
             cuts[i, p + 1] = place
+        for k in range(behind.size):
+            columns[place] = width + k
+            values[place] = behind[k]
+            place += 1
+        cuts[i, parts] = place
 
 
 def list_part(row: Any, words: Any, begin: Any, end: Any, columns: Any, values: Any, place: Any) -> Any:
@@ -153,14 +172,14 @@ def list_part(row: Any, words: Any, begin: Any, end: Any, columns: Any, values: 
     return np.int64(place)
 
 
-def _compile(module: Any, inputs: Array, words: Array, columns: Any, values: Any) -> None:
-    rows, cuts = np.zeros(0, np.int64), np.zeros((0, 2), np.int64)
-    module.list_nonzeros(inputs, words, rows, cuts, np.zeros(1, columns), np.zeros(1, values), 0)
+def _compile(module: Any, inputs: Array, words: Array, behind: Array, columns: Array, values: Array) -> None:
+    module.list_nonzeros(inputs, words, np.zeros(0, np.int64), behind, np.zeros((0, 2), np.int64), columns, values, 0)
 
 
-def _source(inputs: Array, columns: np.dtype[Any]) -> str:
-    kind = f"{inputs.dtype} {inputs.flags.c_contiguous} {inputs.flags.writeable} {columns} kernels {_KERNELS}"
-    bytes_ = inputs.dtype == np.uint8 and inputs.flags.c_contiguous and columns.itemsize == 2
+def _source(inputs: Array, columns: Array, values: Array) -> str:
+    kinds = f"{inputs.dtype} {inputs.flags.c_contiguous} {inputs.flags.writeable} {columns.dtype} {values.dtype}"
+    kind = f"{kinds} kernels {_KERNELS}"
+    bytes_ = values.dtype == inputs.dtype == np.uint8 and inputs.flags.c_contiguous and columns.itemsize == 2
     part = _BYTES if bytes_ and kernels.compresses() else _PART
     return f"{_HEAD.format(kind=kind)}{part}\n\n{_ROWS}"
 
