@@ -6,12 +6,16 @@ expected, what was found and what to do; the command line prints it as one sente
 
 import os
 import sys
+import warnings
 from collections.abc import Iterable
+from functools import cache
+from types import FrameType
 
 _PYTHON = os.path.dirname(os.__file__) + os.sep
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
+@cache
 def is_ours(file: str) -> bool:
     """Whether a source file belongs to chainrule, to NumPy or to Python itself."""
     numpy = os.path.dirname(sys.modules["numpy"].__file__ or "") + os.sep
@@ -22,15 +26,15 @@ def is_ours(file: str) -> bool:
 
 def user_line() -> str:
     """`file.py, line 12`: the innermost line on the stack that is neither ours nor a library's below us."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        file = frame.f_code.co_filename
-        if not is_ours(file):
-            return f"{_shown(file)}, line {frame.f_lineno}"
-        if frame.f_back is None:
-            break
+    frame = _user_frame()
+    return f"{_shown(frame.f_code.co_filename)}, line {frame.f_lineno}" if frame else "an unknown line"
+
+
+def _user_frame() -> FrameType | None:
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and is_ours(frame.f_code.co_filename):
         frame = frame.f_back
-    return "an unknown line"
+    return frame
 
 
 def _shown(file: str) -> str:
@@ -79,6 +83,14 @@ class CompilerError(ChainruleError):
 
 class Notice(UserWarning):
     """Something that works, and could work better; the message says how."""
+
+
+def show_notice(text: str) -> None:
+    """Warn with a `Notice` of the line of the user's that led to it."""
+    frame = _user_frame() or sys._getframe(1)
+    registry = frame.f_globals.setdefault("__warningregistry__", {})
+    file, line, module = frame.f_code.co_filename, frame.f_lineno, frame.f_globals.get("__name__")
+    warnings.warn_explicit(text, Notice, file, line, module, registry)
 
 
 class UnknownNameError(ChainruleError, LookupError):

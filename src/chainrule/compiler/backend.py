@@ -4,13 +4,12 @@ same bits whatever is in a cache; and how many threads share it.
 
 import math
 import os
-import warnings
 from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
-from chainrule.errors import Notice, UnknownNameError
+from chainrule.errors import UnknownNameError, show_notice
 from chainrule.graph.graph import Graph, Variable
 from chainrule.ops import dims
 from chainrule.ops.product import Matmul
@@ -64,8 +63,13 @@ def _say_what_fast_gives() -> None:
 
 
 def notify(text: str) -> None:
-    """A notice, from the caller's point of view."""
-    warnings.warn(f"{text[0].upper()}{text[1:]}", Notice, stacklevel=3)
+    """A notice that begins with a capital letter."""
+    show_notice(f"{text[0].upper()}{text[1:]}")
+
+
+def described(error: Exception) -> str:
+    """What has failed, and where, as far as those have noted it that the exception came through."""
+    return " ".join([f"{type(error).__name__}: {error}".rstrip(".") + ".", *getattr(error, "__notes__", [])])
 
 
 def operations(graph: Graph, sizes: Mapping[str, int]) -> float:

@@ -19,7 +19,6 @@ import sys
 import tempfile
 import threading
 import time
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
@@ -27,10 +26,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from chainrule.errors import ChainruleError, Notice
+from chainrule.errors import ChainruleError, show_notice
 
 VARIABLE = "CHAINRULE_CACHE"
 FORMAT = 1  # of the files; another number leaves the old ones to be pruned
+FILE = "<chainrule "  # what the names of modules' files, which there are not, begin with
 SUFFIX, UNFINISHED = ".compiled", ".unfinished"
 MOST_ENTRIES = 200
 MOST_BYTES = 200 * 2**20
@@ -135,7 +135,7 @@ class _Overloads:
 def _execute(module: ModuleType, source: str) -> dict[str, Any]:
     """Run the source as the module, and return its Numba functions by name: none if Numba is switched off."""
     dispatcher = import_module("numba.core.dispatcher").Dispatcher
-    file = f"<chainrule {module.__name__}>"
+    file = f"{FILE}{module.__name__}>"
     linecache.cache[file] = len(source), None, source.splitlines(keepends=True), file  # for tracebacks
     exec(compile(source, file, "exec"), module.__dict__)
     functions = {name: value for name, value in vars(module).items() if isinstance(value, dispatcher)}
@@ -285,4 +285,4 @@ def _prune(folder: Path) -> None:
 
 
 def _notify(reason: str) -> None:
-    warnings.warn(f"Each process compiles its code anew, since it is not kept: {reason}.", Notice, stacklevel=4)
+    show_notice(f"Each process compiles its code anew, since it is not kept: {reason}.")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainrule.compiler.agreement import agree
-from chainrule.compiler.backend import PLANNED_FROM, chosen, notify, requested
+from chainrule.compiler.backend import PLANNED_FROM, chosen, described, notify, requested
 from chainrule.compiler.plan import Plan
 from chainrule.errors import ChainruleError, TraceError
 from chainrule.graph import tree
@@ -197,7 +197,7 @@ class _Fused:
         except ChainruleError:
             raise
         except Exception as error:  # whatever it is: the plan computes the same
-            notify(f"the machine code of {self.graph.name} failed, so a plan computes it: {error!r}.")
+            notify(f"the machine code of {self.graph.name} failed, so a plan computes it: {described(error)}")
             self.execute = _planned(self.graph)
             return self.execute(*arrays)
 

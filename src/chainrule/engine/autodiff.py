@@ -15,13 +15,14 @@ import numpy as np
 from chainrule.engine.tensor import Tensor, backpropagate, held_elsewhere
 from chainrule.errors import DerivativeError, DtypeError, ShapeError
 from chainrule.graph import tree
-from chainrule.graph.tracing import LEVELS
+from chainrule.graph.tracing import BACKWARD, LEVELS
 from chainrule.ops.dims import same_shape, show
 from chainrule.ops.families import Elementwise
 from chainrule.ops.numpy_names import ones_like, zeros_like
 from chainrule.ops.op import Op, Value
 
 Function = Callable[..., Any]
+BACKWARD.add(backpropagate.__code__)
 
 
 def grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:

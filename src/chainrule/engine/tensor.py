@@ -23,7 +23,7 @@ from chainrule.errors import (
     TraceError,
     user_line,
 )
-from chainrule.graph.tracing import LEVELS
+from chainrule.graph.tracing import LEVELS, Symbol
 from chainrule.ops.dims import Shape, show
 from chainrule.ops.op import Op, Value, explain, operands, pullback
 from chainrule.ops.value import NumpyValue
@@ -86,7 +86,7 @@ class Node:
     def __init__(self, op: type[Op], attributes: dict[str, Any], parents: list[Any], saved: list[Any], y: Any) -> None:
         self.op, self.attributes, self.parents = op, attributes, parents
         self.saved: list[Any] | None = saved
-        self.saved_output = y if op.saves_output else None
+        self.saved_output = y if op.saves_output or type(y) is Symbol else None
         self.shape, self.dtype = y.shape, y.dtype
         self.versions = _versions(parents)
         self.order = next(_ORDER)

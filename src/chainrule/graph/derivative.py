@@ -76,7 +76,7 @@ def _backward(
                 continue
             gradients[x] = gradients[x] + d if x in gradients else d
         for new in tracer.equations[before:]:
-            new.origin = e.origin
+            new.origin, new.layer = e.origin, e.layer
     tracer.rule = ""
     unnamed = {e.output for e in tracer.equations[len(graph.equations) :]}
     for v, d in gradients.items():  # only now, so that the name is that of the sum, not of its first part

@@ -31,7 +31,8 @@ class Variable:
 class Equation:
     """One line of a graph: `output = op(inputs, attributes)`. Inputs are Variables, numbers or symbolic sizes.
 
-    `origin` is the user's line that led to it; `rule` names the op whose derivative it belongs to ("" when forward).
+    `origin` is the user's line that led to it; `rule` names the op whose derivative it belongs to ("" when forward);
+    `layer` is the layer of the model that was being called, as errors name it ("" outside of all).
     """
 
     output: Variable
@@ -40,6 +41,7 @@ class Equation:
     attributes: dict[str, Any] = field(default_factory=dict)
     origin: str = ""
     rule: str = ""
+    layer: str = ""
 
     def __repr__(self) -> str:
         parts = [x.name if isinstance(x, Variable) else str(x) for x in self.inputs]

@@ -69,7 +69,7 @@ class Replay:
                 del tracer.equations[before:]
                 y = tracer.record(e.op, inputs, e.attributes)
             for new in tracer.equations[before:]:
-                new.origin, new.rule = e.origin, e.rule
+                new.origin, new.rule, new.layer = e.origin, e.rule, e.layer
                 self._made[new.output] = new
             self.symbols[e.output] = y
             self._keep_name(e, y.variable, new=before < len(tracer.equations))

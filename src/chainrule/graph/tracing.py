@@ -5,6 +5,7 @@ import itertools
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from types import CodeType, FrameType
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,10 @@ from chainrule.ops.op import Op, Value, operands
 from chainrule.ops.value import NumpyValue
 
 AUTOMATIC = re.compile(r"v\d+(_\d+)*$")  # the names of values that nobody has named
+# The code that calls a layer (`self`), by which calls are found on the stack, and what names the innermost of them; and
+# the code that goes back through the ops (`node`). `nn` and the engine put them here, which stand above.
+LAYERS: dict[CodeType, Callable[[list[Any]], str]] = {}
+BACKWARD: set[CodeType] = set()
 LEVELS = itertools.count(1)  # each tracing or differentiation records on a level of its own, later ones on higher ones
 
 
@@ -77,6 +82,8 @@ class Tracer:
         self.constants: dict[Variable, np.ndarray[Any, Any]] = {}
         self.captured: list[tuple[Any, Symbol]] = []  # what the function closes over, and the constant made of it
         self.equations: list[Equation] = []
+        self.layers: dict[Variable, str] = {}  # in which each value was made, and by the calls, what a layer is called
+        self.titles: dict[tuple[int, ...], str] = {}
         self.sizes: dict[str, tuple[Variable, int]] = {}
         self.names: set[str] = set()
         self.batch: tuple[str, Size] | None = None  # the first input that has a batch axis, and its size when traced
@@ -143,8 +150,10 @@ class Tracer:
         output = self.variable(f"v{len(self.equations) + 1}", shape, dtype)
         if self.unnamed is not None:
             self.unnamed.add(output)
+            self.layers[output] = self._layer()
         names = tuple(x.variable if isinstance(x, Symbol) else x for x in symbols)
-        self.equations.append(Equation(output, op, names, attributes, user_line(), self.rule))
+        layer = self.layers.get(output, "")
+        self.equations.append(Equation(output, op, names, attributes, user_line(), self.rule, layer))
         return Symbol(self, output)
 
     def _take_names(self, unnamed: set[Variable]) -> None:
@@ -159,6 +168,24 @@ class Tracer:
                     unnamed.remove(x.variable)
                     self.rename(x.variable, name)
             frame = frame.f_back
+
+    def _layer(self) -> str:
+        """The innermost layer that is being called, or back through which it goes, as errors name it."""
+        calls: list[Any] = []
+        frame: FrameType | None = sys._getframe(2)
+        name: Callable[[list[Any]], str] | None = None
+        while frame is not None and frame.f_code is not trace.__code__:
+            if frame.f_code in BACKWARD:
+                y = getattr(frame.f_locals.get("node"), "saved_output", None)
+                return self.layers.get(y.variable, "") if isinstance(y, Symbol) else ""
+            if frame.f_code in LAYERS:
+                name = name or LAYERS[frame.f_code]
+                calls.insert(0, frame.f_locals["self"])
+            frame = frame.f_back
+        key = tuple(map(id, calls))
+        if name is not None and key not in self.titles:
+            self.titles[key] = name(calls)
+        return self.titles.get(key, "")
 
     def _operand(self, x: Any, op: type[Op]) -> Any:
         if isinstance(x, Symbol) and x.tracer is self:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from html import escape
+from itertools import pairwise
 from os import PathLike
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from chainrule.engine import Tensor, no_grad
 from chainrule.errors import ChainruleError, DivergenceError, DtypeError, ShapeError, UnknownNameError
-from chainrule.graph.tracing import NamedFunction
+from chainrule.graph.tracing import LAYERS, NamedFunction
 from chainrule.nn import init, prediction
 from chainrule.nn.arguments import whole
 from chainrule.ops.dims import show
@@ -371,13 +372,20 @@ def _describe(module: Module, name: str, depth: int) -> list[tuple[str, int]]:
 
 def _locate(error: Any, module: Module) -> None:
     """Put into an error's message in which layer it happened; each enclosing Module adds its part of the name."""
-    if not hasattr(error, "layer"):
-        error.layer, error.path, error.detail = module, "", str(error)
-    else:
-        inner = error.inner
-        name = next((n for n, child in module.children() if child is inner), type(inner).__name__)
-        error.path = f"{name}.{error.path}".rstrip(".")
-    error.inner = module
-    layer, path = error.layer, error.path
-    title = f"{type(layer).__name__}({layer.arguments()})"
-    error.args = (f"layer {path} = {title}: {error.detail}" if path else f"{title}: {error.detail}",)
+    if not hasattr(error, "calls"):
+        error.calls, error.detail = [], str(error)
+    error.calls.insert(0, module)
+    error.args = (f"{_title(error.calls)}: {error.detail}",)
+
+
+def _title(calls: list[Module]) -> str:
+    """The innermost of Modules that call each other, by the names that lead to it."""
+    names = [
+        next((name for name, child in outer.children() if child is inner), type(inner).__name__)
+        for outer, inner in pairwise(calls)
+    ]
+    title = f"{type(calls[-1]).__name__}({calls[-1].arguments()})"
+    return f"layer {'.'.join(names)} = {title}" if names else title
+
+
+LAYERS[Module.__call__.__code__] = _title

@@ -219,7 +219,7 @@ class Outputs:
             except ChainruleError:
                 raise
             except Exception as error:  # whatever goes wrong in machine code
-                self._give_up(f"{type(error).__name__}: {error}".rstrip("."))
+                self._give_up(backends.described(error).rstrip("."))
         arrays = [t._value for t in self.predictor.structure.tensors]
         return self.recorded.planned(arrays, self._features(rows))
 

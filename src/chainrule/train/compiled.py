@@ -184,9 +184,8 @@ class CompiledTraining:
             except CompilerError:
                 raise
             except Exception as error:  # whatever goes wrong in generated code: nothing of the epoch has been kept
-                backends.notify(
-                    f"the fused program failed, so the plan takes its place: {type(error).__name__}: {error}"
-                )
+                failure = backends.described(error)
+                backends.notify(f"the fused program failed, so the plan takes its place: {failure}")
                 self.backend = "numpy"
                 self._plan = Plan(self.graph, into=self.roles.replaces)
         return self._planned_epoch(order, numbers, keys)

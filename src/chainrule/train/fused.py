@@ -220,8 +220,8 @@ class FusedTraining:
     def _differs(self, what: str, expected: object, found: object) -> None:
         raise CompilerError(
             f"the first compiled step differs from the interpreter's: {what} should be {expected}, found {found}. This "
-            f"is an error of chainrule's; nothing has been changed. The generated module is {self.program.path}; "
-            "Trainer(..., backend='numpy') trains without it."
+            "is an error of chainrule's; nothing has been changed. The generated module is "
+            f"{self.program.written.path}; Trainer(..., backend='numpy') trains without it."
         )
 
 

@@ -44,6 +44,8 @@ class FusedFunction:
     ----------
     source : str
         The module's text.
+    written : Written
+        The same, with what each line is for.
     names : list of str
         What the inputs of the graph are called in it.
     given : list of str
@@ -76,6 +78,7 @@ class FusedFunction:
         if feeds is None:
             feeds = [Feed("rows" if by_rows(v.shape) else "array") for v in graph.inputs]
         source = _written(replace(graph, outputs=tuple(self.results), single=False, form=None), feeds, dtype, threads)
+        self.written = source.written(source.module)
         self.graph, self.source, self.names = graph, source.module, [source.names[v] for v in graph.inputs]
         self.given, self._fixed = source.given, source.fixed
         self.tiled = source.schedule.tiled
@@ -106,7 +109,7 @@ class FusedFunction:
         found = [np.empty(_sized(v.shape, rows), v.dtype) for v in self.results]
         threads = self.threads
         alone = threads == 1 and rows * self.work <= QUIET
-        with self.lock, nullcontext() if alone else program._one_blas_thread:
+        with self.written.noted(), self.lock, nullcontext() if alone else program._one_blas_thread:
             head = self._head(arrays, rows, order)
             rest = [rows, *(arrays[name] for name in self.given), *found]
             run = self._compiled([0, threads, *head, *rest])
@@ -157,6 +160,13 @@ class FusedFunction:
         everything = {**self._own, **arrays, **self._held}
         return [self._counter, order, *(everything[name] for name in self._fixed)]
 
+    def _guarded(self, run: Any, *arguments: Any) -> None:
+        try:
+            run(*arguments)
+        except BaseException:
+            self._counter[1] = 1
+            raise
+
     @contextmanager
     def _others(self, threads: int, run: Any, head: list[Any], rest: list[Any]) -> Iterator[None]:
         """The other threads, at work."""
@@ -164,7 +174,7 @@ class FusedFunction:
             yield
             return
         with ThreadPoolExecutor(threads - 1, "chainrule") as pool:
-            parts = [pool.submit(run, k, threads, *head, *rest) for k in range(1, threads)]
+            parts = [pool.submit(self._guarded, run, k, threads, *head, *rest) for k in range(1, threads)]
             try:
                 yield
             except BaseException:

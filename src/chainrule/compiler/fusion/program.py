@@ -1,13 +1,10 @@
 """A fused program that runs: its module compiled, its arrays allocated, its threads at work."""
 
-import hashlib
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,6 +45,8 @@ class Program:
     ----------
     source : str
         The module's text.
+    written : Written
+        The same, with what each line is for.
     names : list of str
         What the function calls the inputs.
     views : dict of int to ndarray
@@ -77,6 +76,7 @@ class Program:
         tile = TILE if self.tiled else batch
         source = Source(schedule, feeds, dtype, batch, tile, loss, threads)
         self.source, self.arguments = source.text(), source.arguments
+        self.written = source.written(self.source)
         self.dtype, self.threads, self.batch, self.parts = dtype, threads, batch, source.parts
         self.buffers = {name: _aligned(_sized(shape, tile), kind) for name, (shape, kind) in source.buffers.items()}
         self.buffers |= source.constants
@@ -105,7 +105,7 @@ class Program:
         everything = {**self.buffers, **self.held, **arrays}
         rest = [everything[name] for name in self.arguments]
         head = [self.counter, start, stop, self.batch, total, order, numbers, keys, losses]
-        with self.lock, _one_blas_thread:
+        with self.written.noted(), self.lock, _one_blas_thread:
             run = self._compiled([0, self.threads, *head, *rest])
             self.counter[:] = 0
             # Workers of its own, since threads that wait for each other may not wait for a place in a pool; and of this
@@ -120,13 +120,6 @@ class Program:
                 for other in others:
                     other.result()
         return done
-
-    @property
-    def path(self) -> str:
-        """A file with the module's text, for people to read."""
-        file = Path(tempfile.gettempdir()) / f"chainrule-{hashlib.sha256(self.source.encode()).hexdigest()[:12]}.py"
-        file.write_text(self.source, encoding="utf-8")
-        return str(file)
 
     def _guarded(self, run: Any, thread: int, head: list[Any], rest: list[Any]) -> int:
         try:

@@ -2,9 +2,11 @@
 
 import hashlib
 import inspect
+from dataclasses import replace
 
 from chainrule.compiler import correlation, elementary, kernels, philox
 from chainrule.compiler.fusion import inlined
+from chainrule.compiler.fusion.failure import Written
 from chainrule.compiler.fusion.schedule import NotFusibleError
 from chainrule.compiler.fusion.wholes import WholeWriter
 from chainrule.compiler.fusion.writer import FIXED
@@ -32,6 +34,12 @@ class Source(WholeWriter):
     def _see_planes(self) -> None:
         for name, shape in self.images.items():
             self.write(f"{name}_planes = {name}.reshape(({', '.join(map(str, shape))}))")
+
+    def written(self, text: str) -> Written:
+        """The module's text, with what each line is for."""
+        roots = self.schedule.roots.items()
+        layers = {v: root.equation.layer or getattr(root.product, "layer", "") for v, root in roots}
+        return Written(text, {self.names[v]: replace(root.equation, layer=layers[v]) for v, root in roots})
 
     def _module(self, head: str) -> str:
         body = "\n".join([head, *self.lines])
