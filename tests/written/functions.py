@@ -927,4 +927,23 @@ MODELS = {
         nn.BCEWithLogitsLoss(),
         lambda rng, n: (rng.integers(0, 6, (n, 4)), rng.integers(0, 2, (n, 1)) * 1.0),
     ),
+    "lenet": Model(
+        lambda rng, dtype: nn.Sequential(
+            nn.Conv2d(2, 3, 3, dtype=dtype, rng=rng), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(3, 4, 2, dtype=dtype, rng=rng), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Flatten(), nn.Linear(8, 6, dtype=dtype, rng=rng), nn.ReLU(), nn.Linear(6, 3, dtype=dtype, rng=rng),
+        ),
+        nn.CrossEntropyLoss(),
+        lambda rng, n: (rng.normal(size=(n, 2, 8, 12)), rng.integers(0, 3, n)),
+    ),
+    "strided_grouped_and_padded": Model(
+        lambda rng, dtype: nn.Sequential(
+            nn.Conv2d(4, 6, (3, 2), stride=2, padding=(1, 0), dilation=(2, 1), groups=2, dtype=dtype, rng=rng),
+            nn.Tanh(), nn.AvgPool2d(2, stride=1, padding=1),
+            nn.Conv2d(6, 6, 3, padding=1, groups=6, bias=False, dtype=dtype, rng=rng), nn.BatchNorm2d(6, dtype=dtype),
+            nn.MaxPool2d((3, 2), stride=(1, 2), padding=1), nn.Conv2d(6, 3, 1, dtype=dtype, rng=rng), nn.GlobalAvgPool2d(),
+        ),
+        nn.CrossEntropyLoss(),
+        lambda rng, n: (rng.normal(size=(n, 4, 9, 7)), rng.integers(0, 3, n)),
+    ),
 }  # fmt: skip

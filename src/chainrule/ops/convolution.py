@@ -206,11 +206,11 @@ def spread(g: Array, w: Array, x: Array, stride: Pair, padding: Pair, dilation: 
 
 def summed(g: Array, x: Array, w: Array, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Array:
     """The gradient by the kernels: windows times gradients, which BLAS takes sooner than gradients times windows."""
-    total = _kernels(w, groups).swapaxes(1, 2)
-    total[...] = 0
+    total = np.zeros((groups, math.prod(w.shape[1:]), len(w) // groups), w.dtype)
     for block in _blocks(w, g, groups):
         columns = _columns(x[block], w, g.shape[2:], stride, padding, dilation, groups)
         total += columns @ _rows(g[block], groups).swapaxes(1, 2)
+    w[...] = total.swapaxes(1, 2).reshape(w.shape)
     return w
 
 

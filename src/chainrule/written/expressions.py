@@ -344,11 +344,13 @@ def _erf(e: Equation, x: str) -> str:
 
 
 def _windows(e: Equation, x: str) -> str:
-    steps = [*e.attributes["stride"], *e.attributes["dilation"]]
+    kernel, dilation = e.attributes["kernel"], e.attributes["dilation"]
+    spans = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
+    steps = [*e.attributes["stride"], *dilation]
     while steps and steps[-1] == 1:
         steps.pop()
     parts = ", ".join("::" + str(step) if step > 1 else ":" for step in (1, 1, *steps))
-    return f"sliding_window_view({x}, {e.attributes['kernel']}, axis=(2, 3))" + (f"[{parts}]" if steps else "")
+    return f"sliding_window_view({x}, {spans}, axis=(2, 3))" + (f"[{parts}]" if steps else "")
 
 
 def _einsum(e: Equation, a: str, b: str) -> str:

@@ -14,9 +14,22 @@ import numpy as np
 from chainrule.compiler.planning.recording import Planned, Recorder, UnplannableError
 from chainrule.ops.activation import Erf
 from chainrule.ops.chance import DropoutMask
+from chainrule.ops.convolution import Conv2d, Conv2dInput, Conv2dWeight, correlate, spread, summed
 from chainrule.ops.indexing import ARRAY, Getitem, Onehot, ScatterAdd
 from chainrule.ops.loss import BinaryCrossEntropy, CrossEntropy
 from chainrule.ops.op import OPS, Op
+from chainrule.ops.pooling import (
+    AvgPool2d,
+    AvgPool2dInput,
+    MaxPool2d,
+    MaxPool2dInput,
+    MaxPool2dOutput,
+    averaged,
+    largest,
+    routed,
+    shared,
+    taken,
+)
 from chainrule.ops.structure import Pad, SumTo
 
 LOWERINGS: dict[type[Op], Callable[..., Any]] = {}
@@ -190,3 +203,31 @@ def _erf(op: type[Op], recorder: Recorder, x: Planned) -> Planned:
     signed: Any = np.copysign(y, x.astype(float))
     result: Planned = signed.astype(x.dtype if x.dtype.kind == "f" else float)
     return result
+
+
+# What the ops on images compute, into an array that is given, and the attribute that the shape of this array tells.
+INTO: dict[type[Op], tuple[Callable[..., Any], str]] = {
+    Conv2d: (correlate, ""),
+    Conv2dInput: (spread, "size"),
+    Conv2dWeight: (summed, "kernel"),
+    MaxPool2d: (largest, ""),
+    MaxPool2dInput: (routed, ""),
+    MaxPool2dOutput: (taken, ""),
+    AvgPool2d: (averaged, ""),
+    AvgPool2dInput: (shared, "size"),
+}
+
+
+def _on_images(op: type[Op], recorder: Recorder, *inputs: Any, **attributes: Any) -> Planned:
+    compute, told = INTO[op]
+    assert op.shape is not None
+    reads = [recorder.array(x) for x in inputs]
+    shape: Any = op.shape(*(x.shape for x in reads), **attributes)
+    y = recorder.stored(shape, op.result_dtype(reads, attributes))
+    given = [f"{{{i}}}" for i in range(len(reads))]
+    options = [f"{key}={value!r}" for key, value in attributes.items() if key != told]
+    recorder.step(f"{recorder.mention(compute)}({', '.join([*given, '{out}', *options])})", reads, y)
+    return y
+
+
+LOWERINGS.update(dict.fromkeys(INTO, _on_images))
