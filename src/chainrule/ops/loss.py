@@ -16,6 +16,8 @@ from chainrule.ops.op import Array, Op, Value, example
 
 __all__ = ["binary_cross_entropy", "cross_entropy", "huber", "log_softmax", "mean_squared_error", "softmax"]
 
+SHORT = 24  # elements of a row, up to which its largest one is found sooner in columns
+
 _EXAMPLES = (example((3, 4), axis=1), example((3, 4), axis=0), example((2, 3, 4), axis=1), example((1, 1), axis=1))
 
 
@@ -33,6 +35,13 @@ def _softmax(row):
     return [scalar.exp(v) / total for v in row]
 
 
+def _largest(x, axis):
+    """The largest elements along an axis, which stays; NumPy takes ten times as long for short rows as for columns."""
+    if type(x) is np.ndarray and x.ndim == 2 and axis in (1, -1) and x.shape[1] <= SHORT:
+        return np.maximum.reduce(np.ascontiguousarray(x.T), axis=0)[:, None]
+    return np.maximum.reduce(x, axis=axis, keepdims=True)
+
+
 class Softmax(Rowwise):
     """y = e^x / Σ e^x along an axis; the largest element is taken off first, so nothing overflows. [Bridle 1990]
 
@@ -45,7 +54,7 @@ class Softmax(Rowwise):
     reference = _rows(_softmax)
 
     def forward(x, axis):
-        e = np.exp(x - np.maximum.reduce(x, axis=axis, keepdims=True))
+        e = np.exp(x - _largest(x, axis))
         return e / np.add.reduce(e, axis=axis, keepdims=True)
 
     def vjp(g, y, _x, axis):
@@ -61,7 +70,7 @@ class LogSoftmax(Rowwise):
     reference = _rows(lambda row: [scalar.log(p) for p in _softmax(row)])
 
     def forward(x, axis):
-        shifted = x - x.max(axis=axis, keepdims=True)
+        shifted = x - _largest(x, axis)
         return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
 
     def vjp(g, y, _x, axis):
@@ -102,7 +111,7 @@ class CrossEntropy(Op):
             return -(targets * LogSoftmax.forward(logits, axis=-1)).sum(axis=-1)
         _check_labels(targets, logits.shape[-1])
         rows = logits.reshape(-1, logits.shape[-1])
-        shifted = rows - np.maximum.reduce(rows, axis=1, keepdims=True)
+        shifted = rows - _largest(rows, 1)
         losses = np.log(np.add.reduce(np.exp(shifted), axis=1)) - shifted[np.arange(len(rows)), targets.reshape(-1)]
         return losses.reshape(targets.shape)
 

@@ -413,12 +413,20 @@ def _array(y: Any) -> np.ndarray[Any, Any]:
 def _batches(
     train: Dataset, batch_size: int | None, rng: np.random.Generator | None, dtype: Any
 ) -> Callable[[], Iterator[tuple[Any, Any]]]:
-    """A function that begins an epoch. A single batch is made once and kept, since no order has to be drawn for it."""
+    """A function that begins an epoch. A single batch is made once and kept, since no order has to be drawn for it.
+
+    Nothing is made before: who compiles the steps begins no epoch here.
+    """
     if not len(train):
         raise DataError(f"fit: the data set '{train.name}' is empty.")
     if batch_size is None or batch_size >= len(train):
-        whole = [(train.features(dtype=dtype), _cast(train.targets, dtype))]
-        return lambda: iter(whole)
+        whole: list[tuple[Any, Any]] = []
+
+        def kept() -> Iterator[tuple[Any, Any]]:
+            whole[:] = whole or [(train.features(dtype=dtype), _cast(train.targets, dtype))]
+            return iter(whole)
+
+        return kept
     return lambda: ((x, _cast(t, dtype)) for x, t in train.batches(batch_size, rng=rng, dtype=dtype))
 
 

@@ -104,7 +104,7 @@ def listed(
     -----
     Memory is asked for as if no element were zero, so that one pass is enough. What is not written to is never given.
     """
-    width, last = inputs.shape[1] + len(behind), np.array(behind, dtype)
+    width, last = inputs.shape[1] + len(behind), np.array(behind, np.float64)
     values = inputs.dtype if inputs.dtype == np.uint8 and not behind else dtype
     columns = np.dtype(np.uint16 if width <= 2**16 else np.uint32)
     words = _words(inputs)
