@@ -10,8 +10,9 @@ from importlib.util import find_spec
 from typing import Any
 
 from chainrule.errors import UnknownNameError, show_notice
-from chainrule.graph.graph import Graph, Variable
+from chainrule.graph.graph import Equation, Graph
 from chainrule.ops import dims
+from chainrule.ops.convolution import Conv2d, Conv2dInput, Conv2dWeight
 from chainrule.ops.product import Matmul
 
 BACKENDS = ("auto", "numba", "numpy", "eager")
@@ -74,14 +75,24 @@ def described(error: Exception) -> str:
 
 def operations(graph: Graph, sizes: Mapping[str, int]) -> float:
     """How many multiplications and additions a run takes, roughly: an element of any other op counts once."""
-    total = 0.0
-    for e in graph.equations:
-        size = float(dims.evaluate(dims.size_of(e.output.shape), sizes))
-        first = e.inputs[0]
-        if e.op is Matmul and isinstance(first, Variable):
-            size *= 2 * float(dims.evaluate(first.shape[-1], sizes))
-        total += size
-    return total
+    return sum(
+        2 * multiplications(e, sizes) or float(dims.evaluate(dims.size_of(e.output.shape), sizes))
+        for e in graph.equations
+    )
+
+
+def multiplications(e: Equation, sizes: Mapping[str, int]) -> float:
+    """How many numbers a product of matrices or a convolution multiplies; 0 for other ops."""
+    if e.op is Matmul:
+        shape = (*e.output.shape, e.inputs[0].shape[-1])
+    elif e.op is Conv2d:
+        shape = (*e.output.shape, *e.inputs[1].shape[1:])
+    elif e.op in (Conv2dInput, Conv2dWeight):
+        kernels = e.output if e.op is Conv2dWeight else e.inputs[1]
+        shape = (*e.inputs[0].shape, *kernels.shape[1:])
+    else:
+        return 0
+    return float(dims.evaluate(dims.size_of(shape), sizes))
 
 
 def planned_seconds(graph: Graph, sizes: Mapping[str, int], runs: int) -> float:

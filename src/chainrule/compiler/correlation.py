@@ -15,14 +15,14 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from chainrule.compiler.kernels import (
-    _INT64,
-    _REGISTERS,
-    _data,
-    _load,
-    _multiply_add,
-    _place,
-    _row_size,
-    _splat,
+    INT64,
+    REGISTERS,
+    data_of,
+    load_vector,
+    multiply_add,
+    place_of,
+    row_size,
+    splat,
 )
 
 _FLOATS = 4  # vectors of 64 bytes of a row that are worked at a time
@@ -49,11 +49,11 @@ def correlate(context: Any, x: Any, taps: Any, weights: Any, out: Any, channels:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         element = context.get_value_type(out.dtype)
         vector = ir.VectorType(element, lanes)
-        given, places, factors, result = (_data(context, builder, signature.args[i], args[i]) for i in range(4))
-        factor_row, result_row = (_row_size(context, builder, signature.args[i], args[i]) for i in (2, 3))
+        given, places, factors, result = (data_of(context, builder, signature.args[i], args[i]) for i in range(4))
+        factor_row, result_row = (row_size(context, builder, signature.args[i], args[i]) for i in (2, 3))
         count = cgutils.unpack_tuple(builder, context.make_array(signature.args[1])(context, builder, args[1]).shape)[0]
-        blocks = _blocks(channels.literal_value, 8 if _REGISTERS > 8 else 3)
-        wide = max(1, min(_FLOATS, _REGISTERS // max(n for _, n in blocks)))
+        blocks = _blocks(channels.literal_value, 8 if REGISTERS > 8 else 3)
+        wide = max(1, min(_FLOATS, REGISTERS // max(n for _, n in blocks)))
         vectors = -(-length.literal_value // lanes)
 
         def piece(start: Any, width: int) -> None:
@@ -63,23 +63,23 @@ def correlate(context: Any, x: Any, taps: Any, weights: Any, out: Any, channels:
                     builder.store(ir.Constant(vector, None), total)
                 with cgutils.for_range(builder, count) as loop:
                     row = builder.gep(given, [builder.add(start, builder.load(builder.gep(places, [loop.index])))])
-                    xs = [_load(builder, row, k * lanes, vector, itemsize) for k in range(width)]
+                    xs = [load_vector(builder, row, k * lanes, vector, itemsize) for k in range(width)]
                     for c, totals in enumerate(sums):
-                        place = builder.add(builder.mul(factor_row, _INT64(first + c)), loop.index)
-                        factor = _splat(builder, vector, builder.load(builder.gep(factors, [place])))
+                        place = builder.add(builder.mul(factor_row, INT64(first + c)), loop.index)
+                        factor = splat(builder, vector, builder.load(builder.gep(factors, [place])))
                         for value, total in zip(xs, totals, strict=True):
-                            builder.store(_multiply_add(builder, factor, value, builder.load(total)), total)
+                            builder.store(multiply_add(builder, factor, value, builder.load(total)), total)
                 for c, totals in enumerate(sums):
-                    target = builder.gep(result, [builder.add(builder.mul(result_row, _INT64(first + c)), start)])
+                    target = builder.gep(result, [builder.add(builder.mul(result_row, INT64(first + c)), start)])
                     for k, total in enumerate(totals):
-                        builder.store(builder.load(total), _place(builder, target, k * lanes, vector), align=itemsize)
+                        builder.store(builder.load(total), place_of(builder, target, k * lanes, vector), align=itemsize)
 
         whole = vectors // wide * wide
         if whole:
-            with cgutils.for_range_slice(builder, _INT64(0), _INT64(whole * lanes), _INT64(wide * lanes)) as (start, _):
+            with cgutils.for_range_slice(builder, INT64(0), INT64(whole * lanes), INT64(wide * lanes)) as (start, _):
                 piece(start, wide)
         if vectors > whole:
-            piece(_INT64(whole * lanes), vectors - whole)
+            piece(INT64(whole * lanes), vectors - whole)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -98,40 +98,40 @@ def add_correlations(context: Any, x: Any, taps: Any, g: Any, out: Any, channels
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         element = context.get_value_type(out.dtype)
         vector = ir.VectorType(element, lanes)
-        given, places, factors, result = (_data(context, builder, signature.args[i], args[i]) for i in range(4))
-        factor_row, result_row = (_row_size(context, builder, signature.args[i], args[i]) for i in (2, 3))
+        given, places, factors, result = (data_of(context, builder, signature.args[i], args[i]) for i in range(4))
+        factor_row, result_row = (row_size(context, builder, signature.args[i], args[i]) for i in (2, 3))
         count = cgutils.unpack_tuple(builder, context.make_array(signature.args[1])(context, builder, args[1]).shape)[0]
-        few = min(4, _REGISTERS // 2)
-        blocks = _blocks(channels.literal_value, max(1, _REGISTERS // few))
-        end = _INT64(-(-length.literal_value // lanes) * lanes)
+        few = min(4, REGISTERS // 2)
+        blocks = _blocks(channels.literal_value, max(1, REGISTERS // few))
+        end = INT64(-(-length.literal_value // lanes) * lanes)
 
         def block(tap: Any, width: int) -> None:
             rows = [
-                builder.gep(given, [builder.load(builder.gep(places, [builder.add(tap, _INT64(k))]))])
+                builder.gep(given, [builder.load(builder.gep(places, [builder.add(tap, INT64(k))]))])
                 for k in range(width)
             ]
             for first, size in blocks:
                 sums = [[cgutils.alloca_once(builder, vector) for _ in range(width)] for _ in range(size)]
                 for total in itertools.chain(*sums):
                     builder.store(ir.Constant(vector, None), total)
-                with cgutils.for_range_slice(builder, _INT64(0), end, _INT64(lanes)) as (p, _):
-                    xs = [_load(builder, builder.gep(row, [p]), 0, vector, itemsize) for row in rows]
+                with cgutils.for_range_slice(builder, INT64(0), end, INT64(lanes)) as (p, _):
+                    xs = [load_vector(builder, builder.gep(row, [p]), 0, vector, itemsize) for row in rows]
                     for c, totals in enumerate(sums):
-                        place = builder.add(builder.mul(factor_row, _INT64(first + c)), p)
-                        factor = _load(builder, builder.gep(factors, [place]), 0, vector, itemsize)
+                        place = builder.add(builder.mul(factor_row, INT64(first + c)), p)
+                        factor = load_vector(builder, builder.gep(factors, [place]), 0, vector, itemsize)
                         for value, total in zip(xs, totals, strict=True):
-                            builder.store(_multiply_add(builder, factor, value, builder.load(total)), total)
+                            builder.store(multiply_add(builder, factor, value, builder.load(total)), total)
                 for c, totals in enumerate(sums):
                     for k, total in enumerate(totals):
-                        place = builder.add(builder.mul(result_row, _INT64(first + c)), builder.add(tap, _INT64(k)))
+                        place = builder.add(builder.mul(result_row, INT64(first + c)), builder.add(tap, INT64(k)))
                         target = builder.gep(result, [place])
                         number = _sum_of(builder, builder.load(total))
                         builder.store(builder.fadd(builder.load(target), number), target)
 
-        whole = builder.mul(builder.sdiv(count, _INT64(few)), _INT64(few))
-        with cgutils.for_range_slice(builder, _INT64(0), whole, _INT64(few)) as (tap, _):
+        whole = builder.mul(builder.sdiv(count, INT64(few)), INT64(few))
+        with cgutils.for_range_slice(builder, INT64(0), whole, INT64(few)) as (tap, _):
             block(tap, few)
-        with cgutils.for_range_slice(builder, whole, count, _INT64(1)) as (tap, _):
+        with cgutils.for_range_slice(builder, whole, count, INT64(1)) as (tap, _):
             block(tap, 1)
         return context.get_dummy_value()
 
@@ -149,27 +149,27 @@ def sum_of_row(context: Any, row: Any, length: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         element = context.get_value_type(row.dtype)
         vector = ir.VectorType(element, lanes)
-        given = _data(context, builder, signature.args[0], args[0])
+        given = data_of(context, builder, signature.args[0], args[0])
         sums = [cgutils.alloca_once(builder, vector) for _ in range(_FLOATS)]
         for total in sums:
             builder.store(ir.Constant(vector, None), total)
 
         def add(start: Any, width: int) -> None:
             for k in range(width):
-                x = _load(builder, builder.gep(given, [start]), k * lanes, vector, itemsize)
+                x = load_vector(builder, builder.gep(given, [start]), k * lanes, vector, itemsize)
                 builder.store(builder.fadd(x, builder.load(sums[k])), sums[k])
 
         step = lanes * _FLOATS
         whole = count // step * step
-        with cgutils.for_range_slice(builder, _INT64(0), _INT64(whole), _INT64(step)) as (start, _):
+        with cgutils.for_range_slice(builder, INT64(0), INT64(whole), INT64(step)) as (start, _):
             add(start, _FLOATS)
-        add(_INT64(whole), (count - whole) // lanes)
+        add(INT64(whole), (count - whole) // lanes)
         total = builder.load(sums[0])
         for other in sums[1:]:
             total = builder.fadd(total, builder.load(other))
         number = _sum_of(builder, total)
         for k in range(count // lanes * lanes, count):
-            number = builder.fadd(number, builder.load(builder.gep(given, [_INT64(k)])))
+            number = builder.fadd(number, builder.load(builder.gep(given, [INT64(k)])))
         return number
 
     return signature, codegen

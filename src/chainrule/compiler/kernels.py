@@ -14,23 +14,23 @@ from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-_INT64 = ir.IntType(64)
+INT64 = ir.IntType(64)
 _BYTES = ir.IntType(8).as_pointer()
 # Vectors of 64 bytes that are kept in registers while a row's list is gone through; AVX2 takes two registers for each.
-_REGISTERS = 24 if get_host_cpu_features().get("avx512f") else 6
+REGISTERS = 24 if get_host_cpu_features().get("avx512f") else 6
 SLACK = _LANES = 32  # bytes that are listed at once: their columns fill a register
 _CHAINS = 8  # sums that are carried at once, so that none waits for its own last addition
 
 
-def _data(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
+def data_of(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
     """The pointer to an array's first element."""
     return context.make_array(array_type)(context, builder, array).data
 
 
-def _row_size(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
+def row_size(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
     """How many elements lie between the beginnings of two rows of a matrix."""
     strides = cgutils.unpack_tuple(builder, context.make_array(array_type)(context, builder, array).strides)
-    return builder.sdiv(strides[0], _INT64(array_type.dtype.bitwidth // 8))
+    return builder.sdiv(strides[0], INT64(array_type.dtype.bitwidth // 8))
 
 
 @intrinsic
@@ -58,7 +58,7 @@ def gemm(
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         ta, tb, m, n, k, alpha, _, _, beta, _ = args
         char, i32 = ir.IntType(8), ir.IntType(32)
-        parameters = [char] * 3 + [_INT64] * 3 + [_BYTES, _BYTES, _INT64, _BYTES, _INT64, _BYTES, _BYTES, _INT64]
+        parameters = [char] * 3 + [INT64] * 3 + [_BYTES, _BYTES, INT64, _BYTES, INT64, _BYTES, _BYTES, INT64]
         function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(i32, parameters), "numba_xxgemm")
 
         def flag(value: Any) -> Any:
@@ -68,8 +68,8 @@ def gemm(
             return builder.bitcast(cgutils.alloca_once_value(builder, value), _BYTES)
 
         def matrix(i: int) -> tuple[Any, Any]:
-            data = builder.bitcast(_data(context, builder, signature.args[i], args[i]), _BYTES)
-            return data, _row_size(context, builder, signature.args[i], args[i])
+            data = builder.bitcast(data_of(context, builder, signature.args[i], args[i]), _BYTES)
+            return data, row_size(context, builder, signature.args[i], args[i])
 
         sizes = char(kind), flag(tb), flag(ta), n, m, k
         return builder.call(function, [*sizes, address(alpha), *matrix(7), *matrix(6), address(beta), *matrix(9)])
@@ -85,10 +85,10 @@ def _passes(width: int, itemsize: int) -> list[list[tuple[int, int]]]:
             length //= 2
         pieces.append((first, length))
         first += length
-    return [pieces[i : i + _REGISTERS] for i in range(0, len(pieces), _REGISTERS)]
+    return [pieces[i : i + REGISTERS] for i in range(0, len(pieces), REGISTERS)]
 
 
-def _splat(builder: Any, vector: Any, value: Any) -> Any:
+def splat(builder: Any, vector: Any, value: Any) -> Any:
     """A vector with the value in every place."""
     undefined = ir.Constant(vector, ir.Undefined)
     places = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
@@ -100,8 +100,8 @@ class _Nonzeros:
 
     def __init__(self, context: Any, builder: Any, signature: Any, args: Any, element: Any) -> None:
         self.builder, self.element = builder, element
-        self.columns = _data(context, builder, signature.args[0], args[0])
-        self.values = _data(context, builder, signature.args[1], args[1])
+        self.columns = data_of(context, builder, signature.args[0], args[0])
+        self.values = data_of(context, builder, signature.args[1], args[1])
         self.first, self.last = args[2], args[3]
         self.integers = isinstance(signature.args[1].dtype, types.Integer)
 
@@ -114,11 +114,11 @@ class _Nonzeros:
         entry, (here, each, done) = builder.block, map(builder.append_basic_block, names)
         builder.branch(here)
         builder.position_at_end(here)
-        place, inside = builder.phi(_INT64), [builder.phi(x.type) for x in carried]
+        place, inside = builder.phi(INT64), [builder.phi(x.type) for x in carried]
         inner = builder.append_basic_block("column") if limit is not None else each
         builder.cbranch(builder.icmp_signed("<", place, self.last), inner, done)
         builder.position_at_end(inner)
-        column = builder.zext(builder.load(builder.gep(self.columns, [place])), _INT64)
+        column = builder.zext(builder.load(builder.gep(self.columns, [place])), INT64)
         if limit is not None:
             builder.cbranch(builder.icmp_signed("<", column, limit), each, done)
             builder.position_at_end(each)
@@ -128,21 +128,21 @@ class _Nonzeros:
         new = body(column, value, inside)
         for phi, begin, end in zip([place, *inside], [self.first, *carried], [None, *new], strict=True):
             phi.add_incoming(begin, entry)
-            phi.add_incoming(builder.add(place, _INT64(1)) if end is None else end, builder.block)
+            phi.add_incoming(builder.add(place, INT64(1)) if end is None else end, builder.block)
         builder.branch(here)
         builder.position_at_end(done)
         return place, inside
 
 
-def _place(builder: Any, row: Any, start: int, vector: Any) -> Any:
-    return builder.bitcast(builder.gep(row, [_INT64(start)]), vector.as_pointer())
+def place_of(builder: Any, row: Any, start: int, vector: Any) -> Any:
+    return builder.bitcast(builder.gep(row, [INT64(start)]), vector.as_pointer())
 
 
-def _load(builder: Any, row: Any, start: int, vector: Any, itemsize: int) -> Any:
-    return builder.load(_place(builder, row, start, vector), align=itemsize)
+def load_vector(builder: Any, row: Any, start: int, vector: Any, itemsize: int) -> Any:
+    return builder.load(place_of(builder, row, start, vector), align=itemsize)
 
 
-def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
+def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return builder.fadd(c, builder.fmul(a, b, flags=("contract",)), flags=("contract",))
 
 
@@ -161,9 +161,9 @@ def nonzeros_times_matrix(
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         element = context.get_value_type(matrix.dtype)
         given = _Nonzeros(context, builder, signature, args, element)
-        rows = builder.gep(_data(context, builder, signature.args[4], args[4]), [args[6]])
-        result = builder.gep(_data(context, builder, signature.args[5], args[5]), [args[6]])
-        size = _row_size(context, builder, signature.args[4], args[4])
+        rows = builder.gep(data_of(context, builder, signature.args[4], args[4]), [args[6]])
+        result = builder.gep(data_of(context, builder, signature.args[5], args[5]), [args[6]])
+        size = row_size(context, builder, signature.args[4], args[4])
         for pieces in passes:
             vectors = [ir.VectorType(element, count) for _, count in pieces]
 
@@ -171,13 +171,13 @@ def nonzeros_times_matrix(
                 row = builder.gep(rows, [builder.mul(column, size)])
                 new = []
                 for (start, _), vector, total in zip(pieces, vectors, sums, strict=True):
-                    x = _load(builder, row, start, vector, itemsize)
-                    new.append(_multiply_add(builder, _splat(builder, vector, value), x, total))
+                    x = load_vector(builder, row, start, vector, itemsize)
+                    new.append(multiply_add(builder, splat(builder, vector, value), x, total))
                 return new
 
             _, sums = given.each([ir.Constant(vector, None) for vector in vectors], add)
             for (start, _), total in zip(pieces, sums, strict=True):
-                builder.store(total, _place(builder, result, start, total.type), align=itemsize)
+                builder.store(total, place_of(builder, result, start, total.type), align=itemsize)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -209,21 +209,21 @@ def add_nonzeros_outer_row(
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         element = context.get_value_type(matrix.dtype)
         given = _Nonzeros(context, builder, signature, args, element)
-        source = builder.gep(_data(context, builder, signature.args[6], args[6]), [args[8]])
-        rows = builder.gep(_data(context, builder, signature.args[7], args[7]), [args[8]])
-        size = _row_size(context, builder, signature.args[7], args[7])
+        source = builder.gep(data_of(context, builder, signature.args[6], args[6]), [args[8]])
+        rows = builder.gep(data_of(context, builder, signature.args[7], args[7]), [args[8]])
+        size = row_size(context, builder, signature.args[7], args[7])
         vectors = [ir.VectorType(element, count) for _, count in pieces]
         scaled = [
-            builder.fmul(_load(builder, source, start, vector, itemsize), _splat(builder, vector, args[5]))
+            builder.fmul(load_vector(builder, source, start, vector, itemsize), splat(builder, vector, args[5]))
             for (start, _), vector in zip(pieces, vectors, strict=True)
         ]
 
         def add(column: Any, value: Any, _: list[Any]) -> list[Any]:
             target = builder.gep(rows, [builder.mul(column, size)])
             for (start, _length), vector, x in zip(pieces, vectors, scaled, strict=True):
-                before = _load(builder, target, start, vector, itemsize)
-                new = _multiply_add(builder, _splat(builder, vector, value), x, before)
-                builder.store(new, _place(builder, target, start, vector), align=itemsize)
+                before = load_vector(builder, target, start, vector, itemsize)
+                new = multiply_add(builder, splat(builder, vector, value), x, before)
+                builder.store(new, place_of(builder, target, start, vector), align=itemsize)
             return []
 
         place, _ = given.each([], add, args[4])
@@ -244,8 +244,8 @@ def row_times_matrix(context: Any, row: Any, matrix: Any, out: Any, width: Any) 
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         element = context.get_value_type(matrix.dtype)
-        values, rows, result = (_data(context, builder, signature.args[i], args[i]) for i in range(3))
-        size = _row_size(context, builder, signature.args[1], args[1])
+        values, rows, result = (data_of(context, builder, signature.args[i], args[i]) for i in range(3))
+        size = row_size(context, builder, signature.args[1], args[1])
         shape = context.make_array(signature.args[1])(context, builder, args[1]).shape
         count = cgutils.unpack_tuple(builder, shape)[0]
         for pieces in passes:
@@ -257,21 +257,21 @@ def row_times_matrix(context: Any, row: Any, matrix: Any, out: Any, width: Any) 
                 value = builder.load(builder.gep(values, [k]))
                 place = builder.gep(rows, [builder.mul(k, size)])
                 for (start, _), vector, total in zip(pieces, vectors, totals, strict=True):
-                    x = _load(builder, place, start, vector, itemsize)
-                    new = _multiply_add(builder, _splat(builder, vector, value), x, builder.load(total))
+                    x = load_vector(builder, place, start, vector, itemsize)
+                    new = multiply_add(builder, splat(builder, vector, value), x, builder.load(total))
                     builder.store(new, total)
 
-            whole = builder.mul(builder.sdiv(count, _INT64(chains)), _INT64(chains))
-            with cgutils.for_range_slice(builder, _INT64(0), whole, _INT64(chains)) as (k, _):
+            whole = builder.mul(builder.sdiv(count, INT64(chains)), INT64(chains))
+            with cgutils.for_range_slice(builder, INT64(0), whole, INT64(chains)) as (k, _):
                 for chain, totals in enumerate(sums):
-                    add(builder.add(k, _INT64(chain)), totals)
-            with cgutils.for_range_slice(builder, whole, count, _INT64(1)) as (k, _):
+                    add(builder.add(k, INT64(chain)), totals)
+            with cgutils.for_range_slice(builder, whole, count, INT64(1)) as (k, _):
                 add(k, sums[0])
             for (start, _), vector, *totals in zip(pieces, vectors, *sums, strict=True):
                 total = builder.load(totals[0])
                 for other in totals[1:]:
                     total = builder.fadd(total, builder.load(other))
-                builder.store(total, _place(builder, result, start, vector), align=itemsize)
+                builder.store(total, place_of(builder, result, start, vector), align=itemsize)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -295,7 +295,7 @@ def list_bytes(context: Any, row: Any, begin: Any, end: Any, columns: Any, value
         i16, i32, bits = ir.IntType(16), ir.IntType(32), ir.IntType(_LANES)
         bools, bytes_, shorts = (ir.VectorType(element, _LANES) for element in (ir.IntType(1), ir.IntType(8), i16))
         zeros, lanes = ir.Constant(bytes_, None), ir.Constant(shorts, list(range(_LANES)))
-        source, into, out = (_data(context, builder, signature.args[i], args[i]) for i in (0, 3, 4))
+        source, into, out = (data_of(context, builder, signature.args[i], args[i]) for i in (0, 3, 4))
 
         def call(name: str, vector: Any, *given: Any) -> Any:
             kind = ir.FunctionType(vector, [x.type for x in given])
@@ -308,18 +308,18 @@ def list_bytes(context: Any, row: Any, begin: Any, end: Any, columns: Any, value
             builder.store(closed, to, align=vector.type.element.width // 8)
 
         at = cgutils.alloca_once_value(builder, args[5])
-        with cgutils.for_range_slice(builder, args[1], args[2], _INT64(_LANES)) as (first, _):
+        with cgutils.for_range_slice(builder, args[1], args[2], INT64(_LANES)) as (first, _):
             rest = builder.sub(args[2], first)
-            beyond = builder.sub(_INT64(_LANES), rest)
-            beyond = builder.select(builder.icmp_signed(">", beyond, _INT64(0)), beyond, _INT64(0))
+            beyond = builder.sub(INT64(_LANES), rest)
+            beyond = builder.select(builder.icmp_signed(">", beyond, INT64(0)), beyond, INT64(0))
             inside = builder.bitcast(builder.lshr(bits(-1), builder.trunc(beyond, bits)), bools)
             start = builder.bitcast(builder.gep(source, [first]), bytes_.as_pointer())
             found = call(f"llvm.masked.load.v{_LANES}i8.p0", bytes_, start, i32(1), inside, zeros)
             present = builder.icmp_unsigned("!=", found, zeros)
             store(found, present, out)
-            store(builder.add(lanes, _splat(builder, shorts, builder.trunc(first, i16))), present, into)
+            store(builder.add(lanes, splat(builder, shorts, builder.trunc(first, i16))), present, into)
             count = builder.ctpop(builder.bitcast(present, bits))
-            builder.store(builder.add(builder.load(at), builder.zext(count, _INT64)), at)
+            builder.store(builder.add(builder.load(at), builder.zext(count, INT64)), at)
         return builder.load(at)
 
     return signature, codegen
@@ -343,7 +343,7 @@ def prefetch(context: Any, array: Any, place: Any) -> Any:
         i32 = ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [_BYTES, i32, i32, i32])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        pointer = builder.gep(_data(context, builder, signature.args[0], args[0]), [args[1]])
+        pointer = builder.gep(data_of(context, builder, signature.args[0], args[0]), [args[1]])
         builder.call(function, [builder.bitcast(pointer, _BYTES), i32(0), i32(3), i32(1)])
         return context.get_dummy_value()
 
@@ -355,7 +355,7 @@ def arrive(context: Any, counter: Any) -> Any:
     """Count up by one, seen by all threads; the count before."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.atomic_rmw("add", _data(context, builder, signature.args[0], args[0]), _INT64(1), "seq_cst")
+        return builder.atomic_rmw("add", data_of(context, builder, signature.args[0], args[0]), INT64(1), "seq_cst")
 
     return types.int64(counter), codegen
 
@@ -365,7 +365,7 @@ def arrived(context: Any, counter: Any) -> Any:
     """The count, as all threads have left it."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.load_atomic(_data(context, builder, signature.args[0], args[0]), "seq_cst", 8)
+        return builder.load_atomic(data_of(context, builder, signature.args[0], args[0]), "seq_cst", 8)
 
     return types.int64(counter), codegen
 

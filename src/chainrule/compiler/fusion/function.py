@@ -1,6 +1,5 @@
 """A graph as a function in machine code: all outputs in one call, of one sample or of as many as there are."""
 
-import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.compiler import backend as backends
 from chainrule.compiler.cache import load
 from chainrule.compiler.fusion import program
 from chainrule.compiler.fusion.primitives import decompose
@@ -19,7 +19,6 @@ from chainrule.compiler.fusion.source import Source
 from chainrule.compiler.fusion.writer import LETTERS, Feed, padded
 from chainrule.errors import TraceError
 from chainrule.graph.graph import Graph, Variable
-from chainrule.ops.product import Matmul
 
 Array = np.ndarray[Any, Any]
 NO_ORDER = np.zeros(0, np.int64)
@@ -54,7 +53,7 @@ class FusedFunction:
         What is computed, each value once.
     tiled : bool
         Whether no row depends on another one.
-    work : int
+    work : float
         Multiplications for a row, or in all if there are no rows.
 
     Raises
@@ -88,7 +87,7 @@ class FusedFunction:
         self._held = {name: program._aligned(padded(v), v.dtype) for name, v in held.items()}
         self._result_names = [source.outputs[v] for v in self.results]
         self.threads, self.quick, self._quick = threads, quick and threads == 1, None
-        self.work = sum(math.prod(_sized((*e.output.shape, e.inputs[0].shape[-1]), 1)) for e in _products(graph))
+        self.work = sum(backends.multiplications(e, dict.fromkeys(graph.sizes, 1)) for e in graph.equations)
         self._counter = np.zeros(16, np.int64)
         self._runs: dict[tuple[bool, ...], Any] = {}
         self._capacity = -1
@@ -315,10 +314,6 @@ def _checked(graph: Graph) -> np.dtype[Any]:
         if len(v.shape) > len(LETTERS):
             raise NotFusibleError(f"'{v.name}' has {len(v.shape)} axes")
     return next(iter(found), np.dtype(np.float64))
-
-
-def _products(graph: Graph) -> list[Any]:
-    return [e for e in graph.equations if e.op is Matmul]
 
 
 def _sized(shape: Sequence[Any], rows: int) -> tuple[int, ...]:

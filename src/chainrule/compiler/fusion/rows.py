@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from chainrule.compiler.fusion.images import ImageWriter
+from chainrule.compiler.fusion.pooling import ImageWriter
 from chainrule.compiler.fusion.schedule import OF_IMAGES, NotFusibleError, Root, sums_images
 from chainrule.compiler.fusion.writer import LETTERS, SMALL, padded, share_of
 from chainrule.graph.graph import Variable
@@ -118,11 +118,10 @@ class RowWriter(ImageWriter):
 
     def _fill(self, root: Root) -> None:
         e, name = root.equation, self.names[root.output]
-        if len(root.output.shape) != 2:
-            raise NotFusibleError("a dropout mask that is no matrix")
         key = self.expressions.element(e.inputs[0], [], np.dtype(np.int64))
-        width, use, p = root.output.shape[1], e.attributes["use"], e.attributes["p"]
-        self.write(f"fill_mask({name}[i, :{width}], (tile + i) * {width}, {key}, {use}, {p!r})")
+        width, use, p = math.prod(root.output.shape[1:]), e.attributes["use"], e.attributes["p"]
+        row = f"{name}[i, :{width}]" if len(root.output.shape) == 2 else f"{name}[i].reshape({width})"
+        self.write(f"fill_mask({row}, (tile + i) * {width}, {key}, {use}, {p!r})")
 
     def _row_product(self, root: Root) -> None:
         a, b = root.equation.inputs

@@ -373,7 +373,14 @@ def _check(e: Equation) -> None:
         plain = all(isinstance(shape[i], Dim) and str(shape[i]).isidentifier() for i in symbolic)
         if not plain or len(symbolic) > 1 or (symbolic and symbolic != [0] and e.op not in (Transpose, Matmul)):
             raise NotFusibleError(f"{where} works on the shape {dims.show(shape)}")
-    known = issubclass(e.op, Elementwise) or e.op in (Matmul, DropoutMask, Conv2dWeight, *OF_IMAGES, *REDUCED, *REARRANGED)
+    known = issubclass(e.op, Elementwise) or e.op in (
+        Matmul,
+        DropoutMask,
+        Conv2dWeight,
+        *OF_IMAGES,
+        *REDUCED,
+        *REARRANGED,
+    )
     if not known:
         raise NotFusibleError(f"{where} is no loop over elements")
     if e.op is Matmul and any(len(x.shape) != 2 for x in e.inputs):
@@ -382,7 +389,7 @@ def _check(e: Equation) -> None:
         rows = [by_rows(x.shape) for x in e.inputs]
         if rows != ([True, False] if e.op in (Conv2d, Conv2dInput) else [True] * len(rows)):
             raise NotFusibleError(f"{where} is not computed image by image")
-    if e.op is DropoutMask and not (by_rows(e.output.shape) and len(e.output.shape) == 2):
+    if e.op is DropoutMask and not (by_rows(e.output.shape) and len(e.output.shape) > 1):
         raise NotFusibleError(f"{where} is no mask for the rows of a batch")
     if e.op is Getitem and ARRAY in e.attributes["index"] and not _picks(e):
         raise NotFusibleError(f"{where} has an index of arrays")

@@ -1,14 +1,13 @@
-"""The part of a fused program that works on images: convolutions, their derivatives, and pooling.
+"""The part of a fused program that is convolutions and their derivatives.
 
-An image of C channels is a row of C · H · W numbers. A convolution is a correlation of that row (`compiler/correlation`):
-its result is laid out as wide as the image, so that all windows have the same distances between their elements, and
-what is beyond the last window of a line is left out afterwards. Padding is zeros around a copy. With a stride the copy
-has the elements of each remainder, for rows and for columns, in an image of its own; so it is as quick as without.
+An image of C channels is a row of C · H · W numbers, and a convolution a correlation of that row (`correlation`): the
+result is laid out as wide as the image, so that all windows have the same distances between their elements, and what is
+beyond the last window of a line is left out afterwards. Padding is zeros around a copy. With a stride the copy has the
+elements of each remainder, for rows and for columns, in an image of its own; so it is as quick as without.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +16,9 @@ import numpy as np
 from chainrule.compiler.fusion.schedule import Root
 from chainrule.compiler.fusion.writer import Writer
 from chainrule.graph.graph import Equation, Variable
-from chainrule.ops.convolution import Conv2d, Conv2dInput, Conv2dWeight
-from chainrule.ops.pooling import AvgPool2d, AvgPool2dInput, MaxPool2d, MaxPool2dInput
+from chainrule.ops.convolution import Conv2d, Conv2dInput
 
 SLACK = 64  # elements behind a row that whole vectors may reach
-UNROLLED = 16  # places in a window that are written one by one
 
 Pair = tuple[int, int]
 
@@ -47,17 +44,13 @@ class Slides:
     @property
     def plane(self) -> Pair:
         """The size of the image of one remainder: rows and columns that are a stride apart."""
-        height, width = (
-            -(-(n + 2 * p) // s) for n, p, s in zip(self.size, self.padding, self.stride, strict=True)
-        )
+        height, width = (-(-(n + 2 * p) // s) for n, p, s in zip(self.size, self.padding, self.stride, strict=True))
         return height, width
 
     @property
     def reach(self) -> Pair:
         """How many rows and columns of a remainder's image lie between the corner of a window and its last element."""
-        down, right = (
-            d * (k - 1) // s for d, k, s in zip(self.dilation, self.kernel, self.stride, strict=True)
-        )
+        down, right = (d * (k - 1) // s for d, k, s in zip(self.dilation, self.kernel, self.stride, strict=True))
         return down, right
 
     def remainders(self) -> Iterator[Pair]:
@@ -73,6 +66,8 @@ class Slides:
 def slides_of(e: Equation) -> Slides:
     """What an equation says about its convolution."""
     a = e.attributes
+    size: Any
+    windows: Any
     if e.op is Conv2d:
         size, windows, kernel = e.inputs[0].shape[2:], e.output.shape[2:], e.inputs[1].shape[2:]
     elif e.op is Conv2dInput:
@@ -82,43 +77,29 @@ def slides_of(e: Equation) -> Slides:
     return Slides(size, windows, kernel, a["stride"], a["padding"], a["dilation"], a["groups"])
 
 
-class ImageWriter(Writer):
-    """Writes loops over images, one for each equation; each thread has its own rows of the batch."""
-
-    def _image_rows(self, root: Root) -> None:
-        """One of the equations that compute an image of every row."""
-        write = {
-            Conv2d: self._convolution,
-            Conv2dInput: self._spread,
-            MaxPool2d: self._max_pool,
-            MaxPool2dInput: self._routed,
-            AvgPool2d: self._avg_pool,
-            AvgPool2dInput: self._shared,
-        }[root.equation.op]
-        self.explain([root])
-        write(root.equation)
-
-    # ---- convolutions ----------------------------------------------------------------------------------------------
+class ConvolutionWriter(Writer):
+    """Writes convolutions of the rows of a batch; each thread has its own rows."""
 
     def _convolution(self, e: Equation) -> None:
         x, w = e.inputs
         s, name = slides_of(e), self.names[e.output]
-        outputs, inputs = (n // s.groups for n in (e.output.shape[1], x.shape[1]))
+        channels, inputs = w.shape[0], w.shape[1]
+        outputs = channels // s.groups
         taps = self._taps(f"{name}_taps", s, inputs)
         length = (s.windows[0] - 1) * s.plane[1] + s.windows[1]
-        wide = self._scratch(f"{name}_wide", e.output.shape[1], length, e.output)
+        wide = self._scratch(f"{name}_wide", channels, length, e.output)
         with self.block("for i in range(lo, hi):"):
             image = self._spaced(x, s, name)
             for g in range(s.groups):
                 given = self._from(image, g * inputs * math.prod(s.stride) * math.prod(s.plane))
                 kernels, into = (self._from(v, g * outputs) for v in (self.names[w], f"{wide}[thread]"))
                 self.write(f"correlate({given}, {taps}, {kernels}, {into}, {outputs}, {length})")
-            with self.loops([e.output.shape[1], *s.windows], ["j", "k", "l"]):
+            with self.loops([channels, *s.windows], ["j", "k", "l"]):
                 place = self.expressions.places[e.output](["i", "j", "k", "l"])
-                self.write(f"{place} = {wide}[thread, j, {_flat('k', s.plane[1], 'l')}]")
+                self.write(f"{place} = {wide}[thread, j, {flat('k', s.plane[1], 'l')}]")
 
     def _spread(self, e: Equation) -> None:
-        """The gradient by the images: for each remainder a correlation of the padded gradient, the kernel turned round."""
+        """The gradient by the images: for each remainder a correlation of the padded gradient, the kernel turned."""
         g, w = e.inputs
         s, name = slides_of(e), self.names[e.output]
         outputs, inputs = g.shape[1] // s.groups, w.shape[1]
@@ -133,7 +114,7 @@ class ImageWriter(Writer):
         with self.block("for i in range(lo, hi):"):
             with self.loops([g.shape[1], *s.windows], ["j", "k", "l"]):
                 value = self.expressions.places[g](["i", "j", "k", "l"])
-                start = f"j * {tall * broad} + {_flat(f'(k + {down})', broad, f'l + {right}')}"
+                start = f"j * {tall * broad} + {flat(f'(k + {down})', broad, f'l + {right}')}"
                 self.write(f"{given}[thread, 0, {start}] = {value}")
             if len(parts) < math.prod(s.stride):
                 self._blank(e.output)
@@ -143,7 +124,7 @@ class ImageWriter(Writer):
                     source = self._from(f"{given}[thread, 0]", group * outputs * tall * broad)
                     kernels = self._from(f"{kernel}[thread]", group * inputs)
                     self.write(f"correlate({source}, {taps}, {kernels}, {wide}[thread], {inputs}, {length})")
-                    self._take_apart(e, s, (a, b), group, f"{wide}[thread, j, {_flat('k', broad, 'l')}]")
+                    self._take_apart(e, s, (a, b), group, f"{wide}[thread, j, {flat('k', broad, 'l')}]")
 
     def _turned_kernel(self, e: Equation, s: Slides, part: Pair) -> None:
         """The kernel's elements that meet a remainder, with a row for each channel of the images; and their taps."""
@@ -153,12 +134,7 @@ class ImageWriter(Writer):
         tall, broad = s.plane[0] + down, s.plane[1] + right
         kernel, taps = self._part_names(self.names[e.output], s, part)
         self.constants[taps] = np.array(
-            [
-                (o * tall + down - m) * broad + right - n
-                for o in range(outputs)
-                for _, m in rows
-                for _, n in columns
-            ],
+            [(o * tall + down - m) * broad + right - n for o in range(outputs) for _, m in rows for _, n in columns],
             np.int64,
         )
         self.arguments.append(taps)
@@ -169,7 +145,7 @@ class ImageWriter(Writer):
             value = self.expressions.places[w](["i", "j", row, column])
             channel = f"i // {outputs} * {inputs} + j" if s.groups > 1 else "j"
             o = f"i % {outputs}" if s.groups > 1 else "i"
-            place = f"({o}) * {len(rows) * len(columns)} + {_flat('k', len(columns), 'l')}"
+            place = f"({o}) * {len(rows) * len(columns)} + {flat('k', len(columns), 'l')}"
             self.write(f"{kernel}[thread, {channel}, {place}] = {value}")
 
     def _part_names(self, name: str, s: Slides, part: Pair) -> tuple[str, str]:
@@ -184,9 +160,9 @@ class ImageWriter(Writer):
             step, before = s.stride[axis], s.padding[axis] - part[axis]
             first, last = _inside(step, -before, s.size[axis], s.plane[axis])
             limits.append(f"{first}, {last}" if first else str(last))
-            index.append(_affine(step, letter, -before))
+            index.append(affine(step, letter, -before))
         with self.loops([inputs, *limits], ["j", "k", "l"]):
-            channel = _affine(1, "j", group * inputs)
+            channel = affine(1, "j", group * inputs)
             self.write(f"{self.expressions.places[e.output](['i', channel, *index])} = {value}")
 
     def _add_kernel_gradients(self, root: Root) -> None:
@@ -210,7 +186,7 @@ class ImageWriter(Writer):
         with self.block("for i in range(lo, hi):"):
             with self.loops([g.shape[1], *s.windows], ["j", "k", "l"]):
                 value = self.expressions.places[g](["i", "j", "k", "l"])
-                self.write(f"{wide}[thread, j, {_flat('k', s.plane[1], 'l')}] = {value}")
+                self.write(f"{wide}[thread, j, {flat('k', s.plane[1], 'l')}] = {value}")
             image = self._spaced(x, s, name)
             for group in range(s.groups):
                 given = self._from(image, group * inputs * math.prod(s.stride) * math.prod(s.plane))
@@ -235,11 +211,11 @@ class ImageWriter(Writer):
                 step, start = s.stride[axis], part[axis] - s.padding[axis]
                 first, last = _inside(step, start, s.size[axis], s.plane[axis])
                 limits.append(f"{first}, {last}" if first else str(last))
-                index.append(_affine(step, letter, start))
+                index.append(affine(step, letter, start))
                 into.append(letter)
             with self.loops([x.shape[1], *limits], ["j", "k", "l"]):
                 value = self.expressions.places[x](["i", "j", *index])
-                channel = f"j * {math.prod(s.stride) * area} + {_affine(1, _flat('k', s.plane[1], 'l'), number * area)}"
+                channel = f"j * {math.prod(s.stride) * area} + {affine(1, flat('k', s.plane[1], 'l'), number * area)}"
                 self.write(f"{image}[thread, 0, {channel}] = {value}")
         return f"{image}[thread, 0]"
 
@@ -266,105 +242,16 @@ class ImageWriter(Writer):
     def _from(self, array: str, first: int) -> str:
         return f"{array}[{first}:]" if first else array
 
-    # ---- pooling ---------------------------------------------------------------------------------------------------
-
-    def _max_pool(self, e: Equation) -> None:
-        x = e.inputs[0]
-        with self._windows(e) as (offsets, place):
-            if offsets is None:
-                self.write("best = real(-np.inf)")
-                self._inside_window(e, x, "best = maximum({x}, best)")
-            else:
-                self._largest(x, offsets)
-            self.write(f"{place(e.output)} = best")
-
-    def _largest(self, x: Variable, offsets: list[Sequence[str]]) -> None:
-        for n, index in enumerate(offsets):
-            value = self.expressions.places[x](["i", "j", *index])
-            self.write(f"best = maximum({value}, best)" if n else f"best = {value}")
-
-    def _routed(self, e: Equation) -> None:
-        """What comes back goes to the first largest element of each window."""
-        g, x = e.inputs
-        d, a = self.expressions.places[e.output], e.attributes
-        apart = all(s > n * (k - 1) for k, s, n in zip(a["kernel"], a["stride"], a["dilation"], strict=True))
-        covered = all(k == s and n % s == 0 for k, s, n in zip(a["kernel"], a["stride"], x.shape[2:], strict=True))
-        with self._windows(e, blank=not (covered and apart and _few(e))) as (offsets, place):
-            if offsets is None or not apart:
-                self.write("best, at = real(-np.inf), -1")
-                at = f"y * {x.shape[3]} + z"
-                self._inside_window(e, x, "if at < 0 or {x} > best:", "    best, at = {x}, " + at)
-                self.write(f"{d(['i', 'j', '0', 'at'])} += {place(g)}")
-                return
-            self._largest(x, offsets)
-            self.write(f"left = {place(g)}")
-            for index in offsets:
-                value = self.expressions.places[x](["i", "j", *index])
-                self.write(f"won = not ({value} < best)")
-                self.write(f"{d(['i', 'j', *index])} = left if won else real(0)")
-                self.write("left = real(0) if won else left")
-
-    def _avg_pool(self, e: Equation) -> None:
-        x, area = e.inputs[0], math.prod(e.attributes["kernel"])
-        with self._windows(e) as (offsets, place):
-            if offsets is None:
-                self.write("added = real(0)")
-                self._inside_window(e, x, "added += {x}")
-            else:
-                values = [self.expressions.places[x](["i", "j", *index]) for index in offsets]
-                self.write(f"added = {' + '.join(values)}")
-            self.write(f"{place(e.output)} = added / real({area})")
-
-    def _shared(self, e: Equation) -> None:
-        g, area = e.inputs[0], math.prod(e.attributes["kernel"])
-        with self._windows(e, blank=True) as (_, place):
-            self.write(f"share = {place(g)} / real({area})")
-            self._inside_window(e, e.output, "{x} += share")
-
-    @contextmanager
-    def _windows(self, e: Equation, blank: bool = False) -> Iterator[Any]:
-        """Loops over the windows of all rows; the indices of a window's elements, if they are few and all inside."""
-        v, a = e.output, e.attributes
-        count = (e.inputs[0] if e.op in (MaxPool2dInput, AvgPool2dInput) else v).shape[2:]
-        (sh, sw), (dh, dw) = a["stride"], a.get("dilation", (1, 1))
-        offsets = [[_affine(sh, "k", i * dh), _affine(sw, "l", j * dw)] for i, j in np.ndindex(a["kernel"])]
-        with self.block("for i in range(lo, hi):"):
-            if blank:
-                self._blank(v)
-            with self.loops([v.shape[1], *count], ["j", "k", "l"]):
-                yield offsets if _few(e) else None, lambda v: self.expressions.places[v](["i", "j", "k", "l"])
-
-    def _inside_window(self, e: Equation, x: Variable, *lines: str) -> None:
-        """A loop over the elements `{x}` of a window, in row y and column z, that are inside the image."""
-        a, letters = e.attributes, zip("yz", "kl", strict=True)
-        ranges = []
-        for axis, (letter, window) in enumerate(letters):
-            k, step, before = a["kernel"][axis], a["stride"][axis], a["padding"][axis]
-            apart = a["dilation"][axis] if "dilation" in a else 1
-            first, last = (_affine(step, window, n - before) for n in (0, apart * (k - 1) + 1))
-            ranges.append(f"for {letter} in range({first}, {last}, {apart}):")
-        value = self.expressions.places[x](["i", "j", "y", "z"])
-        height, width = x.shape[2:]
-        with self.block(ranges[0]), self.block(ranges[1]):
-            with self.block(f"if 0 <= y < {height} and 0 <= z < {width}:"):
-                for line in lines:
-                    self.write(line.replace("{x}", value))
-
     def _blank(self, v: Variable) -> None:
         with self.loops([v.shape[1], math.prod(v.shape[2:])], ["j", "k"]):
             self.write(f"{self.expressions.places[v](['i', 'j', '0', 'k'])} = 0")
 
 
-def _few(e: Equation) -> bool:
-    """Whether the elements of a window are written one by one."""
-    return math.prod(e.attributes["kernel"]) <= UNROLLED and not any(e.attributes["padding"])
-
-
-def _flat(row: str, width: int, column: str) -> str:
+def flat(row: str, width: int, column: str) -> str:
     return f"{row} * {width} + {column}"
 
 
-def _affine(step: int, letter: str, start: int) -> str:
+def affine(step: int, letter: str, start: int) -> str:
     """`step * letter + start`, as one would write it."""
     text = letter if step == 1 else f"{step} * {letter}"
     return f"{text} + {start}" if start > 0 else f"{text} - {-start}" if start else text
@@ -373,7 +260,7 @@ def _affine(step: int, letter: str, start: int) -> str:
 def _progression(found: list[tuple[int, int]], letter: str) -> str:
     """The kernel's rows in a list of those that meet a remainder: they are equally far apart."""
     step = found[1][0] - found[0][0] if len(found) > 1 else 1
-    return _affine(step, letter, found[0][0])
+    return affine(step, letter, found[0][0])
 
 
 def _inside(step: int, start: int, size: int, count: int) -> Pair:
