@@ -344,4 +344,6 @@ def test_a_damaged_archive_is_read_as_it_is_or_refused(mode, folder, forms, tmp_
     path = tmp_path / "cifar.tar.gz"
     path.write_bytes(archive(forms[folder], folder, mode))
     outcome = survive("from chainrule.data import read_cifar as read", [path], rounds=300)
-    assert outcome.refused > (200 if mode == "w:gz" else 100)
+    assert outcome.refused > 100
+    if mode == "w:gz":
+        assert outcome.changed == 0  # gzip has a checksum

@@ -282,6 +282,34 @@ def test_a_file_of_ones_own_is_never_written_over(there, contents, packed, liste
     assert (tmp_path / STEMS[2]).read_bytes() == there
 
 
+@pytest.mark.parametrize("inside", [".", "fashion-mnist"])
+def test_also_where_others_are_missing(inside, contents, packed, listed, tmp_path):
+    with served(packed) as server:
+        listed(entry(contents, site(server.url, packed)))
+        (tmp_path / inside).mkdir(exist_ok=True)
+        mine = tmp_path / inside / STEMS[1]
+        mine.write_bytes(b"mine")
+        with pytest.raises(DataError, match=rf"{STEMS[1]}: the file is there, but it is not the published one"):
+            fetch("fashion-mnist", tmp_path)
+        assert (mine.read_bytes(), server.asked) == (b"mine", [])
+        mine.write_bytes(contents[STEMS[1]])
+        fetch("fashion-mnist", tmp_path)
+    assert len(files.read("fashion-mnist", tmp_path)[0]) == 50
+
+
+def test_mnists_files_beside_are_not_in_the_way(contents, packed, listed, tmp_path, idx):
+    mnist = contents | {STEMS[1]: idx(np.resize(np.array(files.SOURCES["mnist"].begins, np.uint8), 50))}
+    for stem, raw in mnist.items():
+        (tmp_path / stem).write_bytes(raw)
+    assert where("mnist", tmp_path) == str(tmp_path)
+    assert where("fashion-mnist", tmp_path) == "not here"
+    with served(packed) as server:
+        listed(entry(contents, site(server.url, packed)))
+        fetch("fashion-mnist", tmp_path)
+    assert where("fashion-mnist", tmp_path) == str(tmp_path)
+    assert {stem: (tmp_path / stem).read_bytes() for stem in STEMS} == mnist
+
+
 def test_an_unknown_data_set():
     with pytest.raises(UnknownNameError, match=r"called 'cifar10': did you mean 'cifar-10'\? Known are cifar-10, fash"):
         fetch("cifar10")

@@ -56,7 +56,7 @@ def test_the_files_of_one_data_set_are_not_taken_for_another(small, idx):
     labels = np.resize(np.array(SOURCES["mnist"].begins, np.uint8), 20)
     (folder / "train-labels-idx1-ubyte").write_bytes(idx(labels))
     assert len(read("mnist", folder)[0]) == 20
-    with pytest.raises(DataError, match="ubyte: expected fashion-mnist, but these are the labels of mnist; take its"):
+    with pytest.raises(DataError, match="expected the files of fashion-mnist, but the files there are those of mnist"):
         read("fashion-mnist", folder)
     (folder / "fashion-mnist").mkdir()
     for path in small(train_images_idx3_ubyte=IMAGES).glob("*ubyte"):

@@ -42,7 +42,7 @@ def get(
     columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn()
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(name)
+        task = progress.add_task(name, total=None)
         folder = fetch(
             name,
             data_dir,

@@ -66,7 +66,10 @@ def in_archive(path: Path, most: int) -> Iterator[dict[str, File]]:
             _Unpacked(path, most) if packed else path.open("rb") as stream,
             tarfile.open(fileobj=stream, mode="r:") as tar,
         ):
-            yield {member.name.rpartition("/")[2]: _member(path, tar, member) for member in _members(path, tar, most)}
+            files = {member.name.rpartition("/")[2]: _member(path, tar, member) for member in _members(path, tar, most)}
+            while packed and stream.read(1 << 20):  # at its very end gzip compares its checksum
+                pass
+            yield files
     except EOFError:
         raise DataError(f"{path}: the archive is truncated, its gzip stream breaks off; get it again.") from None
     except (zlib.error, gzip.BadGzipFile, tarfile.TarError, RecursionError) as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from chainrule.data import cifar
 from chainrule.data.catalogue import ENTRIES, Content, Entry
-from chainrule.data.files import idx_files, is_in, is_packaged, known, place, wanted
+from chainrule.data.files import SOURCES, idx_files, is_in, is_packaged, known, place, wanted
 from chainrule.data.mirrors import Mirror, MirrorError, Progress, unpacked
 from chainrule.errors import DataError
 
@@ -59,9 +59,8 @@ def fetch(
     folder, _ = place(data_dir)
     entry = ENTRIES[name]
     try:
-        if is_in(folder, name):
-            _check_present(entry, folder)
-        else:
+        _check_present(entry, folder)
+        if not is_in(folder, name):
             _fetch(entry, folder, progress or (lambda what, done, total: None))
     except OSError as error:
         raise DataError(
@@ -115,25 +114,32 @@ def _move(done: Path, target: Path) -> None:
 
 def _check_present(entry: Entry, folder: Path) -> None:
     """Files that are there are kept, and never written over: if they are not the published ones, say so."""
-    if entry.name == "cifar-10":
-        found = cifar.find(folder) or folder
-        if not found.is_dir() or not all((found / name).is_file() for name in entry.files):
-            cifar.read_cifar(found)  # the Python version or an archive, of which no sums are known
-            return
-        paths = {name: found / name for name in entry.files}
-    else:
-        paths = idx_files(folder, entry.name)
-    for name, path in paths.items():
-        size = entry.files[name].size
-        try:
-            raw = unpacked(path.read_bytes(), size) if path.suffix == ".gz" else path.read_bytes()
-        except MirrorError:
-            raw = b""
-        if not _is_published(raw, entry.files[name]):
+    found = cifar.find(folder) if entry.name == "cifar-10" else None
+    if found is not None and not (found / f"{cifar.BATCHES[0]}.bin").is_file():
+        cifar.read_cifar(found)  # the Python version or an archive, of which no sums are known here
+        return
+    target = found or folder / entry.folder
+    paths = {target / name for name in entry.files if (target / name).is_file()}
+    if entry.name in SOURCES:
+        paths.update(idx_files(folder, entry.name).values())
+    for path in sorted(paths):
+        content = entry.files[path.name.removesuffix(".gz")]
+        if not _is_published(_content(path, content.size), content):
             raise DataError(
                 f"{path}: the file is there, but it is not the published one of {entry.name}; remove it, or choose "
                 "another folder with data_dir (--data-dir)."
             )
+
+
+def _content(path: Path, size: int) -> bytes:
+    """The bytes of a file, of a .gz file those that are in it; one more than `size` is enough."""
+    with path.open("rb") as file:
+        if path.suffix != ".gz":
+            return file.read(size + 1)
+        try:
+            return unpacked(file.read(), size)
+        except MirrorError:
+            return b""
 
 
 def _remove_forgotten(folder: Path) -> None:

@@ -2,7 +2,9 @@
 what was fetched.
 """
 
+import gzip
 import os
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -121,11 +123,13 @@ def _packaged(name: str) -> tuple[Dataset, Dataset]:
 def _missing(name: str, folder: Path, origin: str) -> DataError:
     if not folder.is_dir():
         what = "there is no such folder"
-    elif name in SOURCES:
+    elif name not in SOURCES:
+        what = "they are not there"
+    elif others := {_owner(place) for place in (folder / name, folder)} - {None, name}:
+        what = f"the files there are those of {', '.join(map(str, others))}"
+    else:
         source, found = SOURCES[name], idx_files(folder, name)
         what = f"these are missing: {', '.join(stem for stem in (*source.train, *source.test) if stem not in found)}"
-    else:
-        what = "they are not there"
     there = f" --data-dir {folder}" if origin == "data_dir" else ""
     return DataError(
         f"{folder} (from {origin}): expected the files of {name}, but {what}. Put {wanted(name)} into {folder} or "
@@ -154,9 +158,6 @@ def _read(name: str, folder: Path) -> tuple[Dataset, Dataset]:
                 f"{images}: expected {name} images of shape {source.image_shape}, found {x.shape[1:]}; this is another "
                 "data set: read it with read_idx and give it to chainrule.data.arrays."
             )
-        for other, known in SOURCES.items():
-            if other != name and tuple(t[: len(known.begins)]) == known.begins:
-                raise DataError(f"{labels}: expected {name}, but these are the labels of {other}; take its own folder.")
         return Dataset(
             x.reshape(len(x), -1),
             t.astype(np.int64),
@@ -170,10 +171,26 @@ def _read(name: str, folder: Path) -> tuple[Dataset, Dataset]:
 
 
 def idx_files(folder: Path, name: str) -> dict[str, Path]:
-    """The IDX files that are there, plain or gzip, in the folder or in its subfolder named after the data set."""
-    source, found = SOURCES[name], {}
-    for stem in (*source.train, *source.test):
-        candidates = (place / (stem + end) for place in (folder / name, folder) for end in ("", ".gz"))
-        if path := next((path for path in candidates if path.is_file()), None):
-            found[stem] = path
-    return found
+    """The IDX files that are there, plain or gzip, in the subfolder named after the data set or in the folder."""
+    source = SOURCES[name]
+    places = [place for place in (folder / name, folder) if _owner(place) in (name, None)]
+    candidates = {stem: _either(places, stem) for stem in (*source.train, *source.test)}
+    return {stem: path for stem, path in candidates.items() if path is not None}
+
+
+def _either(places: list[Path], stem: str) -> Path | None:
+    candidates = (place / (stem + end) for place in places for end in ("", ".gz"))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _owner(place: Path) -> str | None:
+    """Which of the data sets the labels in a folder belong to, by the first of them; None if that cannot be said."""
+    path = _either([place], Source.train[1])
+    if path is None:
+        return None
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            labels = tuple(file.read(18)[8:])
+    except (OSError, EOFError, zlib.error):  # whoever reads it will say what is wrong
+        return None
+    return next((name for name, source in SOURCES.items() if source.begins == labels), None)
