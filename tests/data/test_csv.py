@@ -180,6 +180,7 @@ WRONG = {
     "infinity": (IRIS.replace("6.0", "-Infinity"), {}, ["line 4, column 'petal'", "'-Infinity'"]),
     "too large": (IRIS.replace("6.0", "1e999"), {}, ["line 4, column 'petal'", "'1e999'"]),
     "an underscore": (IRIS.replace("6.0", "6_0"), {}, ["line 4, column 'petal': expected a number, found '6_0'"]),
+    "digits of another script": (IRIS.replace("6.0", "٦"), {}, ["line 4, column 'petal'", "found '٦'"]),
     "a short row": (IRIS.replace("4.7,", ""), {}, ["line 3 has 2 fields; expected 3"]),
     "a long row": (IRIS.replace("4.7", "4,7"), {}, ["line 3 has 4 fields; expected 3"]),
     "a line of spaces": (IRIS.replace("\n7", "\n  \n7"), {}, ["line 3 has 1 field; expected 3"]),

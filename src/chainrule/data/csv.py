@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -238,7 +239,7 @@ def _fault(table: _Table, said: str) -> DataError:
     count = len(table.names)
     lines = _lines(table.path, table.limit)
     for line, row in _rows(lines, table.delimiter, table.path):
-        if line <= table.skip:
+        if line <= table.skip or (len(row) == count and _is_right(row, table.target)):
             continue
         where = f"{table.path}: line {line}"
         if len(row) != count:
@@ -246,23 +247,37 @@ def _fault(table: _Table, said: str) -> DataError:
                 f"{where} has {len(row):,} field{'s' * (len(row) > 1)}; expected {count:,}, as in the first row."
             )
         for i, field in enumerate(row):
-            number = _number(field)
-            if not field.strip():
-                return DataError(f"{where}, {table.names[i]}: the field is empty; fill it in, or remove the row.")
-            if "\n" in field:
-                return DataError(f"{where}, {table.names[i]}: a quotation mark before it is never closed; correct it.")
-            if i == table.target:
-                continue
-            if number is None:
-                return DataError(
-                    f"{where}, {table.names[i]}: expected a number, found {_shown(field)}; {_advice(field)}."
-                )
-            if not np.isfinite(number):
-                return DataError(
-                    f"{where}, {table.names[i]}: expected a finite number, found {_shown(field)}; fill it in, or "
-                    "remove the row."
-                )
+            what = _wrong(field, i == table.target)
+            if what:
+                return DataError(f"{where}, {table.names[i]}: {what}.")
     return DataError(f"{table.path}: the table cannot be read, NumPy says '{' '.join(said.split())}'.")
+
+
+def _is_right(row: list[str], target: int) -> bool:
+    """A quick look at a row; what is not right here may still be."""
+    word, features = row[target].strip(), row[:target] + row[target + 1 :]
+    text = "".join(features)
+    try:
+        fits = bool(word) and "\n" not in word + text and "_" not in text and text.isascii()
+        return fits and isfinite(sum(map(float, features)))
+    except ValueError:
+        return False
+
+
+def _wrong(field: str, is_target: bool) -> str | None:
+    """What is wrong with a field."""
+    number = _number(field)
+    if not field.strip():
+        return "the field is empty; fill it in, or remove the row"
+    if "\n" in field:
+        return "a quotation mark before it is never closed; correct it"
+    if is_target:
+        return None
+    if number is None:
+        return f"expected a number, found {_shown(field)}; {_advice(field)}"
+    if not isfinite(number):
+        return f"expected a finite number, found {_shown(field)}; fill it in, or remove the row"
+    return None
 
 
 def _number(field: str) -> float | None:
@@ -331,7 +346,7 @@ def _floats(table: _Table, where: str, words: list[str]) -> Array:
     """The words as numbers."""
     numbers = [_number(word) for word in words]
     for word, number in zip(words, numbers, strict=True):
-        if number is None or not np.isfinite(number):
+        if number is None or not isfinite(number):
             lines = _rows(_lines(table.path, table.limit), table.delimiter, table.path)
             line = next(line for line, row in lines if line > table.skip and row[table.target].strip() == word)
             raise DataError(

@@ -188,7 +188,9 @@ class _Header:
         if self.dtype.kind not in "biuf":
             pickled = " (a pickle, which could run anything)" if self.dtype.hasobject else ""
             raise DataError(f"{where}: it has dtype {self.dtype}{pickled}; expected real numbers.")
-        if len(self.shape) > _MOST_DIMENSIONS or any(n < 0 for n in self.shape):
+        # NumPy refuses some shapes without a single element, so here an axis of 0 counts as 1.
+        full = math.prod(max(n, 1) for n in self.shape) * self.dtype.itemsize
+        if len(self.shape) > _MOST_DIMENSIONS or any(n < 0 for n in self.shape) or (not self.count and full >= 2**63):
             raise self._damaged(f"its shape is {self.shape}")
 
     def __str__(self) -> str:
