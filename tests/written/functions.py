@@ -843,6 +843,34 @@ def number_and_array(a, x):
     return np.exp(a * x).mean() * a
 
 
+# Images.
+
+
+@case(
+    lambda rng, n: (
+        rng.normal(size=(2, 1, 3, 3)),
+        rng.normal(size=2),
+        rng.normal(size=(4, 3)),
+        rng.normal(size=(n, 1, 5, 4)),
+        rng.integers(0, 3, n),
+    ),
+    XT,
+    (0, 1, 2),
+)
+def edges(K, b, V, x, t):
+    maps = np.tanh(cr.conv2d(x, K, b, stride=(1, 2), padding=1))
+    pooled = cr.max_pool2d(maps, (3, 2), stride=(2, 1))
+    return cr.cross_entropy(pooled.reshape(x.shape[0], -1) @ V, t)
+
+
+@case(lambda rng, n: (rng.normal(size=(3, 2, 2, 2)), rng.normal(size=(n, 2, 4, 4))), {"x": 0})
+def gradient_penalty_of_images(W, x):
+    def critic(x):
+        return cr.avg_pool2d(cr.max_pool2d(cr.conv2d(x, W) ** 3, 2, 1), 2, 1).sum()
+
+    return (cr.grad(critic)(x) ** 2).mean()
+
+
 # The networks of the five reports, small but of the same structure: models with their losses and batches.
 
 
@@ -941,7 +969,8 @@ MODELS = {
             nn.Conv2d(4, 6, (3, 2), stride=2, padding=(1, 0), dilation=(2, 1), groups=2, dtype=dtype, rng=rng),
             nn.Tanh(), nn.AvgPool2d(2, stride=1, padding=1),
             nn.Conv2d(6, 6, 3, padding=1, groups=6, bias=False, dtype=dtype, rng=rng), nn.BatchNorm2d(6, dtype=dtype),
-            nn.MaxPool2d((3, 2), stride=(1, 2), padding=1), nn.Conv2d(6, 3, 1, dtype=dtype, rng=rng), nn.GlobalAvgPool2d(),
+            nn.MaxPool2d((3, 2), stride=(1, 2), padding=1), nn.Conv2d(6, 3, 1, dtype=dtype, rng=rng),
+            nn.GlobalAvgPool2d(),
         ),
         nn.CrossEntropyLoss(),
         lambda rng, n: (rng.normal(size=(n, 4, 9, 7)), rng.integers(0, 3, n)),

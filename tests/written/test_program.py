@@ -249,3 +249,52 @@ def test_a_longhand_shows_itself_in_a_notebook():
     assert "x &lt; 1" in text._repr_html_()
     assert text._repr_latex_() is None
     assert repr(text) == str(text)
+
+
+IMAGES = """\
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+
+def f(W, b, x):
+    N = x.shape[0]
+    # forward
+    x_windows = sliding_window_view(x, (5, 5), axis=(2, 3))  # (N, 3, 8, 8, 5, 5)
+    # convolution
+    a = np.einsum('nchwij,ocij->nohw', x_windows, W) + b[:, None, None]  # (N, 4, 8, 8)
+    h = np.maximum(a, 0)            # (N, 4, 8, 8)     relu
+    h_windows = sliding_window_view(h, (2, 2), axis=(2, 3))[:, :, ::2, ::2]  # (N, 4, 4, 4, 2, 2)
+    p = h_windows.max(axis=(4, 5))  # (N, 4, 4, 4)     max-pool
+    loss = p.sum()                  # ()
+    # backward
+    d_p = np.ones((N, 4, 4, 4))     # (N, 4, 4, 4)     sum: each term gets the whole gradient
+    # the place of the largest
+    winner = h_windows.reshape(-1, 4, 4, 4, 4).argmax(axis=4)  # (N, 4, 4, 4)
+    d_h = np.zeros((N, 4, 8, 8))    # (N, 4, 8, 8)
+    for i, j in np.ndindex(2, 2):  # max-pool: G goes to the largest element of each window
+        d_h[..., i:i + 7:2, j:j + 7:2] += d_p * (winner == 2 * i + j)
+    d_a = d_h * (a > 0)             # (N, 4, 8, 8)     max: the gradient goes to the larger one
+    db = d_a.sum(axis=(0, 2, 3))    # (4,)             broadcast forward, summed backward
+    dx = np.zeros((N, 3, 12, 12))   # (N, 3, 12, 12)
+    for i, j in np.ndindex(5, 5):  # convolution: each weight hands G back to what it met
+        dx[..., i:i + 8, j:j + 8] += np.einsum('nohw,oc->nchw', d_a, W[..., i, j])
+    dW = np.einsum('nchwij,nohw->ocij', x_windows, d_a)  # (4, 3, 5, 5)     dW = windows · G
+    return loss, (dW, db, dx)
+"""
+
+
+def test_a_convolution_is_windows_a_sum_of_products_and_one_addition_for_each_weight():
+    def f(W, b, x):
+        h = np.maximum(cr.conv2d(x, W, b), 0)
+        return cr.max_pool2d(h, 2).sum()
+
+    arrays = [np.ones(shape) for shape in ((4, 3, 5, 5), 4, (7, 3, 12, 12))]
+    assert cr.longhand(f, *arrays, argnums=(0, 1, 2), batch={"x": 0}) == IMAGES
+
+
+def test_the_letters_of_a_loop_are_nobodys_arguments():
+    def f(i, j):
+        return cr.conv2d(i, j).sum()
+
+    with pytest.raises(TraceError, match="'i' has a name that the program needs"):
+        cr.longhand(f, np.ones((1, 1, 3, 3)), np.ones((1, 1, 2, 2)))

@@ -238,7 +238,12 @@ def note(lines: Lines, e: Equation) -> str:
 def _rule(lines: Lines, e: Equation) -> str:
     """The rule of the op that a backward line is for; nothing where the line says it itself."""
     rule = OPS.get(e.rule)
-    if rule is None or issubclass(rule, Structural) or (_by_number(e) and rule in (Multiply, Divide)):
+    if (
+        rule is None
+        or e.op in (Windows, Pad)
+        or issubclass(rule, Structural)
+        or (_by_number(e) and rule in (Multiply, Divide))
+    ):
         return ""
     if len({part.rule for part in lines.tree(e)}) > 1 and e.op in LINEAR:
         return ""  # several contributions, by several rules
