@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+import zlib
 
 import h5py
 import numpy as np
 import pytest
+from tests.data.mutations import survive
 
 from chainrule.data import Dataset, arrays, load, mnist_hdf5, read_hdf5, write_hdf5
 from chainrule.errors import ChainruleError, DataError, SealedError
@@ -247,20 +249,145 @@ def test_what_is_no_path_is_said(given):
 
 
 @pytest.mark.parametrize("version", ["earliest", "latest"])
-def test_a_byte_that_changed_is_found_or_harmless(version, tmp_path):
-    """The latest layout has checksums over what describes the arrays, the earliest has none."""
-    with h5py.File(tmp_path / "whole.h5", "w", libver=version) as file:
-        file.create_dataset("group/x", data=X, chunks=(2, 4), compression="gzip", fletcher32=True)
+def test_any_damage_is_found_or_harmless(version, tmp_path):
+    """Above all to chunks: HDF5 reads past the end of one that unpacks to less than it should, and ends the process."""
+    x = np.random.default_rng(0).normal(size=(20, 6)).astype("f4")
+    with h5py.File(tmp_path / "plain.h5", "w", libver=version) as file:
+        file["xdata"], file["ydata"] = x, np.arange(20) % 3
+    packed = {"compression": "gzip", "shuffle": True, "fletcher32": True, "maxshape": (None, 6)}
+    with h5py.File(tmp_path / "chunks.h5", "w", libver=version) as file:
+        file.create_dataset("xdata", data=x, chunks=(7, 6), **packed)
+        file.create_dataset("ydata", data=np.arange(20) % 3, chunks=(5,))
+    outcome = survive("from chainrule.data import read_hdf5 as read", sorted(tmp_path.iterdir()), rounds=700)
+    assert min(outcome.refused, outcome.unchanged, outcome.changed) > 50
+
+
+# --- chunks
+
+
+@pytest.mark.parametrize("version", ["earliest", "latest"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"chunks": (4, 3, 2)},
+        {"chunks": (40, 30, 20)},
+        {"chunks": True, "maxshape": (None, None, None), "compression": "gzip"},
+        {"chunks": (3, 4, 5), "compression": 9, "shuffle": True},
+        {"chunks": (3, 4, 5), "fletcher32": True},
+        {"chunks": (1, 7, 3), "compression": "gzip", "shuffle": True, "fletcher32": True},
+        {"chunks": (11, 7, 5), "shuffle": True},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("dtype", ["u1", "?", ">i2", "f4", ">f8", "f2"])
+def test_chunks_are_put_together_as_hdf5_does(dtype, options, version, tmp_path):
+    x = (np.random.default_rng(0).normal(size=(11, 7, 5)) * 10).astype(np.int8).astype(dtype)
+    with h5py.File(tmp_path / "a.h5", "w", libver=version) as file:
+        chunk = options["chunks"]
+        sizes = options | ({} if chunk is True or chunk <= x.shape else {"maxshape": (None, None, None)})
+        file.create_dataset("xdata", data=x, **sizes)
+        file.create_dataset("ydata", data=np.arange(11) % 3, chunks=(2,), fletcher32=True)
+    with h5py.File(tmp_path / "a.h5") as file:
+        theirs = file["xdata"][:]
+    ours = read_hdf5(tmp_path / "a.h5").inputs
+    np.testing.assert_array_equal(ours, theirs)
+    assert (ours.dtype, ours.dtype.isnative) == (x.dtype.newbyteorder("="), True)
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 131_072, 131_073, 1_000_003])
+def test_the_checksum_is_that_of_hdf5_at_any_length(length, tmp_path):
+    drawn = np.random.default_rng(length).integers(0, 256, (1, length), dtype=np.uint8)
+    for x in (drawn, np.full_like(drawn, 255), np.zeros_like(drawn)):
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            file.create_dataset("xdata", data=x, fletcher32=True)
+            file["ydata"] = [1.5]
+        np.testing.assert_array_equal(read_hdf5(tmp_path / "a.h5").inputs, x)
+
+
+def test_a_number_that_changed_in_a_chunk_is_found(tmp_path):
+    x = np.arange(1000.0, 1040.0).reshape(10, 4)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("xdata", data=x, fletcher32=True)
+        file["ydata"] = np.zeros(10)
+    content = (tmp_path / "a.h5").read_bytes()
+    (tmp_path / "a.h5").write_bytes(content.replace(np.float64(1017).tobytes(), np.float64(1018).tobytes()))
+    fails(tmp_path / "a.h5", "'xdata': the file is damaged: a chunk does not have its checksum; get the file again")
+
+
+def test_what_was_never_written_is_not_taken_for_zeros(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("plain", (6, 4), "f4")
+        file.create_dataset("chunks", (6, 4), "f4", chunks=(2, 4))[:2] = 1
         file["ydata"] = LABELS
-    content = (tmp_path / "whole.h5").read_bytes()
-    path, damaged = tmp_path / "a.h5", 0
-    for i in range(0, len(content), 3):
-        path.write_bytes(content[:i] + bytes([content[i] ^ 0xFF]) + content[i + 1 :])
-        try:
-            read_hdf5(path, "group/x")
-        except DataError as error:
-            damaged += str(error).startswith(f"{path}: the file is damaged")
-    assert damaged > 50
+    fails(tmp_path / "a.h5", "'plain': float32 of shape (6, 4) are 96 bytes, but only 0 were ever written", x="plain")
+    fails(tmp_path / "a.h5", "'chunks': 2 of its 3 chunks were never written", x="chunks")
+
+
+def test_a_few_numbers_in_an_enormous_chunk_are_refused(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        x = file.create_dataset("xdata", (6, 4), "f4", chunks=(2**24, 4), maxshape=(None, 4), compression="gzip")
+        x.id.write_direct_chunk((0, 0), b"anything")
+        file["ydata"] = LABELS
+    fails(tmp_path / "a.h5", "'xdata': 96 bytes are stored in chunks of 268,435,456")
+
+
+def test_a_chunk_that_unpacks_to_something_else_is_refused(tmp_path):
+    for chunk, words in (
+        (zlib.compress(bytes(2**20)), "a chunk has 104 bytes; expected 96"),
+        (zlib.compress(bytes(95)), "a chunk has 95 bytes; expected 96"),
+        (zlib.compress(bytes(96))[:-7], "a chunk has"),
+        (b"anything", "zlib says"),
+    ):
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            x = file.create_dataset("xdata", (6, 4), "f4", chunks=(6, 4), compression="gzip")
+            x.id.write_direct_chunk((0, 0), chunk)
+            file["ydata"] = LABELS
+        fails(tmp_path / "a.h5", "'xdata': the file is damaged", words, "get the file again")
+
+
+def test_other_filters_and_forms_are_left_to_h5py(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("lzf", data=X, compression="lzf")
+        file.create_dataset("offset", data=X, scaleoffset=2)
+        bits = h5py.h5t.NATIVE_FLOAT.copy()  # an exponent of another size
+        bits.set_fields(31, 24, 7, 0, 24)
+        created = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        created.set_chunk((6, 4))
+        h5py.Dataset(h5py.h5d.create(file.id, b"odd", bits, h5py.h5s.create_simple((6, 4)), created))[:] = 1
+        file["ydata"] = LABELS
+    fails(tmp_path / "a.h5", "'lzf': it is packed by the filter 'lzf' (number 32000)", "h5py itself", x="lzf")
+    fails(tmp_path / "a.h5", "'offset': it is packed by the filter 'scaleoffset' (number 6)", x="offset")
+    fails(tmp_path / "a.h5", "'odd': its numbers are stored in a form that NumPy has not", "h5py itself", x="odd")
+
+
+# --- links
+
+
+def test_links_inside_the_file_are_followed(make):
+    path = make(**{"train/x": X, "ydata": LABELS})
+    with h5py.File(path, "a") as file:
+        file["soft"] = h5py.SoftLink("/train")
+        file["train/relative"] = h5py.SoftLink("x")
+        file["hard"] = file["train/x"]
+    for key in ("soft/x", "/train//x", "./train/relative", "soft/relative", "hard"):
+        np.testing.assert_array_equal(read_hdf5(path, key).inputs, X)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_the_file_of_an_external_link_is_not_even_opened(make, tmp_path):
+    """It could be a pipe, at which HDF5 would wait for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    path = make(ydata=LABELS)
+    with h5py.File(path, "a") as file:
+        file["out"] = h5py.ExternalLink(str(tmp_path / "pipe"), "/")
+        file["soft"] = h5py.SoftLink("/out/x")
+    for key in ("out", "out/x", "soft"):
+        fails(path, "lie in another file", x=key)
+
+
+def test_the_same_array_can_be_input_and_target(make):
+    data = read_hdf5(make(xdata=X), y="xdata")
+    np.testing.assert_array_equal(data.targets, X)
 
 
 # --- what is wrong with writing

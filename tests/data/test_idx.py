@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from tests.data.mutations import survive
 
 from chainrule.data import read_idx
 from chainrule.data.idx import read_pair
@@ -83,6 +84,12 @@ def test_mnist_is_what_it_is_known_to_be(packaged):
 
 def test_a_missing_file(tmp_path):
     fails(tmp_path / "missing.gz", "no such file", "check the path")
+
+
+@pytest.mark.parametrize("given", [None, 3, ["a.idx"]])
+def test_what_is_no_path_is_said(given):
+    with pytest.raises(DataError, match="read_idx: expected the path of a file, found"):
+        read_idx(given)
 
 
 def test_a_folder_in_place_of_a_file(tmp_path):
@@ -219,6 +226,15 @@ def test_any_change_of_bytes_ends_in_a_sentence_or_in_the_array_that_the_file_no
         return
     # The checksum of gzip lets nothing through; a plain file must be just what the array would be written as.
     assert idx(array) == (idx(original) if packed else bytes(content))
+
+
+def test_any_damage_is_found_or_harmless(packaged, idx, tmp_path):
+    name = "t10k-labels-idx1-ubyte.gz"
+    (tmp_path / name).write_bytes((packaged / name).read_bytes())
+    (tmp_path / "a.idx").write_bytes(idx(np.arange(600, dtype=np.int16).reshape(20, 30)))
+    (tmp_path / "b.idx").write_bytes(idx(np.random.default_rng(0).normal(size=(3, 2, 4, 5))))
+    outcome = survive("from chainrule.data import read_idx as read", sorted(tmp_path.iterdir()), rounds=500)
+    assert min(outcome.refused, outcome.unchanged, outcome.changed) > 10
 
 
 # --- what is wrong with a pair
