@@ -416,3 +416,19 @@ def test_a_trainers_steps_can_be_planned():
         plan(*flat, x, t)
     for p, a in zip(model.parameters(), flat, strict=True):
         np.testing.assert_allclose(p.value, a, rtol=1e-13, atol=1e-13)
+
+
+def test_images_are_computed_into_memory_of_the_plan():
+    model = MODELS["lenet"].build(np.random.default_rng(0), np.float32)
+    f, parameters = model.as_function()
+    arrays = {key: p.numpy() for key, p in parameters.items()}
+    x, t = MODELS["lenet"].make(np.random.default_rng(0), 5)
+
+    def step(parameters, x, t):
+        return cr.value_and_grad(lambda p: MODELS["lenet"].loss(f(p, x), t))(parameters)
+
+    graph = cr.trace(step, arrays, x.astype(np.float32), t, batch={"x": 0, "t": 0})
+    assert {"conv2d", "conv2d_input", "conv2d_weight", "max_pool2d_input"} <= {e.op.name for e in graph.equations}
+    plan = Plan(graph)
+    assert_agrees(plan, graph, arrays, x.astype(np.float32), t)
+    assert "np.asarray(" not in plan.source  # as an op's own forward would be called
