@@ -27,7 +27,7 @@ _CHUNK = 3 << 20  # bytes that are compressed together
 # What h5py raises on a damaged file depends on where the damage is.
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError)
 _MOST_STEPS = 1000  # of links and groups: soft links may lead round in a circle
-# What it says where a program has the file open to write, or did not live to close it.
+# What HDF5 says where a program has the file open to write, or did not live to close it.
 _IN_USE, _LEFT_OPEN = "unable to lock file", "already open for write"
 
 
@@ -53,7 +53,8 @@ def read_hdf5(path: str | os.PathLike[str], x: str = "xdata", y: str = "ydata", 
     ------
     DataError
         If there is no such file or key; if the file is no HDF5 file, truncated, damaged or being written; if an array
-        has the wrong shape or type, is larger than `limit` or lies in another file; if numbers are NaN or infinite.
+        has the wrong shape or type, is larger than `limit`, lies in another file, is packed by another filter than
+        gzip, shuffle and fletcher32, or was not written whole; if numbers are NaN or infinite.
     ChainruleError
         If h5py is missing.
     """
@@ -141,11 +142,10 @@ def _found(h5py: Any, file: Any, key: str, path: Path) -> Any:
     """What is under a key, an array or not. Links are followed here one by one, so that none leads into another file:
     HDF5 would open that before anybody could ask.
     """
-    there = f"the file holds {', '.join(repr(name) for name in list(file)[:20]) or 'nothing'}; name one of its arrays."
     if not isinstance(key, str):
-        raise DataError(f"{path}: the key {key!r} is no text; {there}")
+        raise DataError(f"{path}: the key {key!r} is no text; {_there(file)}")
     if key.strip("/") in ("", "."):
-        raise DataError(f"{path}: '{key}' is no array, but all of the file; {there}")
+        raise DataError(f"{path}: '{key}' is no array, but all of the file; {_there(file)}")
     found, ahead, via = file, key.split("/"), None
     for _ in range(_MOST_STEPS):
         if not ahead:
@@ -164,8 +164,12 @@ def _found(h5py: Any, file: Any, key: str, path: Path) -> Any:
         else:
             found = found[name]
     if via is None:
-        raise DataError(f"{path}: there is no '{key}' in the file; {there}")
-    raise DataError(f"{path}: '{key}' is a link to '{via}', which leads nowhere; {there}")
+        raise DataError(f"{path}: there is no '{key}' in the file; {_there(file)}")
+    raise DataError(f"{path}: '{key}' is a link to '{via}', which leads nowhere; {_there(file)}")
+
+
+def _there(file: Any) -> str:
+    return f"the file holds {', '.join(repr(name) for name in list(file)[:20]) or 'nothing'}; name one of its arrays."
 
 
 def _elsewhere(key: str, path: Path) -> DataError:
