@@ -26,6 +26,8 @@ def threads(monkeypatch):
 
 
 def limits():
+    import scipy.linalg.cython_blas  # noqa: F401  the BLAS of machine code: loaded later, it would be one more
+
     return [(library["filepath"], library["num_threads"]) for library in threadpool_info()]
 
 
