@@ -171,7 +171,7 @@ def survive(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=3600,  # of waiting; work is limited by processor time
     )
     for path, content in originals.items():
         path.write_bytes(content)
