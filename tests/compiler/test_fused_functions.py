@@ -126,8 +126,14 @@ def test_the_ops_without_a_program_are_these():
         "cumsum": 3,
         "dropout_mask": 3,  # that are no rows of a batch
         # Images that are no batch; test_images has those that are.
-        **{"conv2d": 6, "conv2d_input": 6, "conv2d_weight": 6, "avg_pool2d": 5, "avg_pool2d_input": 5},
-        **{"max_pool2d": 6, "max_pool2d_input": 6, "max_pool2d_output": 6},
+        "conv2d": 6,
+        "conv2d_input": 6,
+        "conv2d_weight": 6,
+        "avg_pool2d": 5,
+        "avg_pool2d_input": 5,
+        "max_pool2d": 6,
+        "max_pool2d_input": 6,
+        "max_pool2d_output": 6,
     }
 
 
