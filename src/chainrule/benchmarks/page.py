@@ -15,12 +15,13 @@ _HEAD = """\
 Written by `chainrule bench --page` (`make bench`); do not edit. Rounds: {rounds}; in each, every candidate does a pass
 in a process of its own that waits in between, with the threads that it takes by itself; the numbers are medians, with
 the range of the rounds beside them. All do the same arithmetic from the same start on the same data (a test compares
-their parameters): plain SGD on softmax cross-entropy, data in memory, reshuffled each epoch, nothing evaluated inside,
-the first (compiling) epoch left out, for chainrule that of every `fit`; those who need Python for each step do at most
-{steps:,} of them in a pass, on the first samples. Absolute times move from machine to machine; the ratios within a
-table are what counts. Ratios are cut off, not rounded up. *Bare products* is `np.matmul` alone, for all products of
-forward and backward. The starts are of fresh processes that have imported NumPy and have the arrays of two batches;
-cold is with empty caches.
+their parameters): SGD on softmax cross-entropy, plain, or for images with momentum, data in memory, reshuffled each
+epoch, nothing evaluated inside, the first (compiling) epoch left out, for chainrule that of every `fit`; those who need
+Python for each step do at most {steps:,} of them in a pass, on the first samples. Absolute times move from machine to
+machine; the ratios within a table are what counts. Ratios are cut off, not rounded up. *Bare products* is `np.matmul`
+alone, for all products of forward and backward; a convolution need not be made of them, so there they are no bound and
+not shown. The starts are of fresh processes that have imported NumPy and have the arrays of two batches; cold is with
+empty caches.
 """
 
 

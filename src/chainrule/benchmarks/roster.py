@@ -13,6 +13,7 @@ from chainrule.benchmarks.works import MOST_STEPS, WORKS, Problem, Work
 from chainrule.errors import UnknownNameError
 
 OURS = "chainrule"
+IMAGES = [name for name, work in WORKS.items() if work.channels]
 DENSE = [name for name, work in WORKS.items() if work.data == "random"]
 COMPILED, PLAN, EAGER = "chainrule compiled", "chainrule plan", "chainrule eager"
 
@@ -82,14 +83,16 @@ CANDIDATES = (
     Candidate(PLAN, OURS, "ours", "plan", ""),
     Candidate(EAGER, OURS, "ours", "eager", ""),
     Candidate("chainrule predict", OURS, "ours", ""),
-    Candidate("by hand, NumPy", "numpy", "by_hand", but=("S",)),
+    Candidate("by hand, NumPy", "numpy", "by_hand", but=("S", *IMAGES)),
     Candidate("by hand, plain Python", "numpy", "by_hand", "plain_python", "", works=("S",)),
+    Candidate("by hand, im2col", "numpy", "im2col", prediction="", works=IMAGES),
     Candidate("PyTorch eager", "pytorch", "in_pytorch", needs="torch"),
     Candidate("torch.compile", "pytorch", "in_pytorch", "training_compiled", "", needs="torch", but=DENSE),
     Candidate("JAX", "jax", "in_jax", needs="jax", each_step=False),
     # For two classes it has one output, not two.
-    Candidate("scikit-learn", "sklearn", "in_sklearn", needs="sklearn", but=("S",)),
-    Candidate("bare products", "products", "bare_products", prediction="", but=("S",)),
+    Candidate("scikit-learn", "sklearn", "in_sklearn", needs="sklearn", but=("S", *IMAGES)),
+    # A convolution need not be made of matrix products, so they would be no bound of it.
+    Candidate("bare products", "products", "bare_products", prediction="", but=("S", *IMAGES)),
 )
 PEERS = tuple(dict.fromkeys(candidate.peer for candidate in CANDIDATES if candidate.peer != OURS))
 

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,11 +20,13 @@ Kind = Literal["training", "prediction"]
 
 SEED = 1
 MOST_STEPS = 2000  # a candidate that goes through Python for each step does no more of them in a pass
+KERNEL, POOL = 5, 2  # the sides of a convolution's kernels, and of the windows of which the maximum is taken
+_IMAGES = (6400, 3, 32, 32)  # 50 batches of 128; of CIFAR-10's shape
 
 
 @dataclass(frozen=True)
 class Work:
-    """A network and what is done with it: training by plain SGD on softmax cross-entropy, or prediction.
+    """A network and what is done with it: training by SGD on softmax cross-entropy, or prediction.
 
     Attributes
     ----------
@@ -34,14 +37,20 @@ class Work:
         Of the hidden layers: sigmoid, relu or tanh.
     batch : int
         Samples a step, or a call of the prediction.
-    lr : float
+    channels : tuple of int
+        Of a network of images, those of the images and of each convolution by `KERNEL` × `KERNEL`. The activation
+        follows each, and the maximum over windows of `POOL` × `POOL`; what is left, in the order (channel, row,
+        column), is the input of the `layers`.
+    lr, momentum : float
+        v ← momentum · v + gradient, parameter ← parameter - lr · v.
     goals : mapping of str to float
         By peer: so many times the time of chainrule (compiled) the peer is to take, at least. For the bare products it
         is below 1, since nobody can be faster than they are.
     eager_goals : mapping of str to float
         The same for chainrule in eager mode.
-    data : {"mnist", "random", "synthetic"}
-        The images, x/255; numbers spread evenly over [0, 1) in their place; or the points of `vu-a1`.
+    data : {"mnist", "random", "synthetic", "pixels"}
+        The images, x/255; numbers spread evenly over [0, 1) in their place; the points of `vu-a1`; or random bytes in
+        the place of CIFAR-10's, 2u/255 - 1.
     """
 
     name: str
@@ -49,10 +58,12 @@ class Work:
     layers: tuple[int, ...]
     activation: Literal["sigmoid", "relu", "tanh"]
     batch: int
+    channels: tuple[int, ...] = ()
     lr: float = 0.05
+    momentum: float = 0.0
     goals: Mapping[str, float] = field(default_factory=dict)
     eager_goals: Mapping[str, float] = field(default_factory=dict)
-    data: Literal["mnist", "random", "synthetic"] = "mnist"
+    data: Literal["mnist", "random", "synthetic", "pixels"] = "mnist"
     kind: Kind = "training"
 
     @property
@@ -76,6 +87,21 @@ def _dense(work: Work) -> Work:
         lr=0.01,
         goals={"products": 1 / 1.2},
         data="random",
+    )
+
+
+def _lenet(batch: int, goal: float) -> Work:
+    return Work(
+        f"C{batch}",
+        f"LeNet of vu-a2 (6 and 16 channels, 400-120-84-10), ReLU, batch {batch}",
+        (400, 120, 84, 10),
+        "relu",
+        batch,
+        channels=(3, 6, 16),
+        lr=0.001,
+        momentum=0.9,
+        goals={"pytorch": goal},
+        data="pixels",
     )
 
 
@@ -122,6 +148,8 @@ _EVERY = (
     _M500,
     Work("MF", "784-64-10, ReLU, 60,000 at once", (784, 64, 10), "relu", 60_000, goals={"pytorch": 1.5, "jax": 1.5}),
     *map(_dense, (_M100, _M128, _M500)),
+    _lenet(4, 1.5),
+    _lenet(128, 1),
     Work(
         "predict-1",
         "784-64-10, ReLU, the outputs of one sample",
@@ -153,7 +181,8 @@ class Problem:
     ----------
     data : Dataset
     weights, biases : list of ndarray
-        The start: (in, out), and zeros (out,). Candidates learn copies.
+        The start: first those of the convolutions (out, in, kernel, kernel), then (in, out); and zeros (out,).
+        Candidates learn copies.
     steps : int
         In an epoch, or calls in what is timed of a prediction.
     """
@@ -168,7 +197,10 @@ class Problem:
 
     @property
     def x(self) -> Array:
-        """The inputs as floats (n, in), made at each call: what a candidate keeps that has no use for bytes."""
+        """The inputs as floats, (n, in) or (n, channels, height, width).
+
+        They are made at each call: what a candidate keeps that has no use for bytes.
+        """
         return self.data.features(dtype=self.work.dtype)
 
     @property
@@ -184,6 +216,10 @@ def _calls(work: Work) -> int:
 def _load(work: Work) -> Dataset:
     if work.data == "synthetic":
         return datasets.synthetic()[0]
+    if work.data == "pixels":
+        rng = np.random.default_rng(SEED)
+        pixels, labels = rng.integers(0, 256, _IMAGES, np.uint8), rng.integers(0, work.layers[-1], _IMAGES[0])
+        return Dataset(pixels, labels, scale=2 / 255, shift=-1, classes=work.layers[-1], name="pixels")
     # Named, the folder is read without keeping the bytes, which would count as memory of candidates that want floats.
     folder = os.environ.get("CHAINRULE_DATA") or Path(datasets.__file__).parent
     mnist = datasets.load("mnist", final=True, data_dir=folder).train
@@ -195,11 +231,14 @@ def _load(work: Work) -> Dataset:
 
 def _start(work: Work) -> tuple[list[Array], list[Array]]:
     rng = np.random.default_rng(SEED)
-    shapes = list(zip(work.layers[:-1], work.layers[1:], strict=True))
-    scales = [math.sqrt((2 if work.activation == "relu" else 1) / rows) for rows, _ in shapes]
+    kernels = [(outputs, inputs, KERNEL, KERNEL) for inputs, outputs in pairwise(work.channels)]
+    shapes: list[tuple[int, ...]] = [*kernels, *pairwise(work.layers)]
+    outputs = [*work.channels[1:], *work.layers[1:]]
+    fans = [math.prod(shape) // count for shape, count in zip(shapes, outputs, strict=True)]
+    scales = [math.sqrt((2 if work.activation == "relu" else 1) / fan) for fan in fans]
     weights = [rng.normal(0, scale, shape).astype(work.dtype) for scale, shape in zip(scales, shapes, strict=True)]
     if work.data == "synthetic":  # as the report begins
         from chainrule.lab.reports.vu_a1_training import V, W
 
         weights = [np.array(W), np.array(V)]
-    return weights, [np.zeros(columns, work.dtype) for _, columns in shapes]
+    return weights, [np.zeros(count, work.dtype) for count in outputs]

@@ -28,19 +28,15 @@ _ACTIVATIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]
 def training(problem: Problem) -> Run:
     """Forward, backward and update in NumPy."""
     W, b = [w.copy() for w in problem.weights], [v.copy() for v in problem.biases]
-    x, t, lr, batch = problem.x, problem.t, problem.work.lr, problem.work.batch
+    lr = problem.work.lr
     activation, derivative = _ACTIVATIONS[problem.work.activation]
-    last, rng = len(W) - 1, np.random.default_rng(0)
+    last = len(W) - 1
 
     def step(x: Array, t: Array) -> None:
         h = [x]
         for k in range(last):
             h.append(activation(h[k] @ W[k] + b[k]))
-        d = h[last] @ W[last] + b[last]
-        d -= d.max(axis=1, keepdims=True)
-        np.exp(d, out=d)
-        d /= d.sum(axis=1, keepdims=True)
-        d[np.arange(len(t)), t] -= 1
+        d = error(h[last] @ W[last] + b[last], t)
         d *= lr / len(t)  # the learning rate here, where there are few numbers
         for k in range(last, -1, -1):
             dW, db = h[k].T @ d, d.sum(axis=0)
@@ -48,6 +44,25 @@ def training(problem: Problem) -> Run:
                 d = (d @ W[k].T) * derivative(h[k])
             W[k] -= dW
             b[k] -= db
+
+    return Run(epochs_of(problem, problem.x, step), lambda: [p for pair in zip(W, b, strict=True) for p in pair])
+
+
+def error(scores: Array, t: Array) -> Array:
+    """The softmax of scores (n, classes), less 1 where the label is: n times the derivative of the mean cross-entropy.
+
+    It is written over the scores.
+    """
+    scores -= scores.max(axis=1, keepdims=True)
+    np.exp(scores, out=scores)
+    scores /= scores.sum(axis=1, keepdims=True)
+    scores[np.arange(len(t)), t] -= 1
+    return scores
+
+
+def epochs_of(problem: Problem, x: Array, step: Callable[[Array, Array], None]) -> Callable[[int], None]:
+    """A function that takes the steps of so many epochs."""
+    t, batch, rng = problem.t, problem.work.batch, np.random.default_rng(0)
 
     def go(epochs: int) -> None:
         for _ in range(epochs):
@@ -59,7 +74,7 @@ def training(problem: Problem) -> Run:
                 rows = order[start : start + batch]
                 step(x[rows], t[rows])
 
-    return Run(go, lambda: [p for pair in zip(W, b, strict=True) for p in pair])
+    return go
 
 
 def plain_python(problem: Problem) -> Run:

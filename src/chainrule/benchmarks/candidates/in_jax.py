@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from chainrule.benchmarks.run import Run
-from chainrule.benchmarks.works import Problem
+from chainrule.benchmarks.works import POOL, Problem
 
 # XLA compiles a loop over at most 1 kB as one function, four times as fast for a tiny network: so many bytes of samples
 # are gathered for a loop within the loop.
@@ -28,47 +28,55 @@ def training(problem: Problem) -> Run:
         jax.config.update("jax_enable_x64", True)
     x, t, rng = jnp.asarray(problem.x), jnp.asarray(problem.t), np.random.default_rng(0)
     parameters, rows = _start(problem), len(problem.data)
+    state = parameters, jax.tree.map(jnp.zeros_like, parameters) if work.momentum else None
     epoch = _epoch(problem, x.nbytes // rows + t.nbytes // rows)
 
     def go(epochs: int) -> None:
-        nonlocal parameters
+        nonlocal state
         for _ in range(epochs):
             order = rng.permutation(rows) if problem.shuffle else np.arange(rows)
-            parameters = epoch(parameters, jnp.asarray(order.astype(np.int32)), x, t)
-        parameters[0][0].block_until_ready()
+            state = epoch(state, jnp.asarray(order.astype(np.int32)), x, t)
+        state[0][0][0].block_until_ready()
 
-    return Run(go, lambda: [np.asarray(p) for pair in parameters for p in pair])
+    return Run(go, lambda: [np.asarray(p) for pair in state[0] for p in pair])
 
 
 def _epoch(problem: Problem, sample: int) -> Any:
-    """The compiled function (parameters, order, x, t) → parameters; `sample` is the size of one, in bytes."""
-    batch, rows, lr = problem.work.batch, len(problem.data), problem.work.lr
+    """The compiled function (state, order, x, t) → state; `sample` is the size of one, in bytes.
+
+    The state is the parameters and, with momentum, their velocities.
+    """
+    work, batch, rows = problem.work, problem.work.batch, len(problem.data)
     together = max(1, _LITTLE // (batch * sample))
     grouped, whole = (rows // size * size for size in (together * batch, batch))
 
     def loss(parameters: Any, x: Any, t: Any) -> Any:
-        log_y = jax.nn.log_softmax(_outputs(problem.work.activation, parameters, x))
+        log_y = jax.nn.log_softmax(_outputs(work.activation, parameters, x))
         return -jnp.take_along_axis(log_y, t[:, None], axis=1).mean()
 
-    def step(parameters: Any, x: Any, t: Any) -> Any:
+    def step(state: Any, x: Any, t: Any) -> Any:
+        parameters, velocities = state
         gradients = jax.grad(loss)(parameters, x, t)
-        return jax.tree.map(lambda p, g: p - lr * g, parameters, gradients)
+        if work.momentum:
+            velocities = jax.tree.map(lambda v, g: work.momentum * v + g, velocities, gradients)
+            gradients = velocities
+        return jax.tree.map(lambda p, g: p - work.lr * g, parameters, gradients), velocities
 
     @partial(jax.jit, donate_argnums=0)
-    def epoch(parameters: Any, order: Any, x: Any, t: Any) -> Any:
+    def epoch(state: Any, order: Any, x: Any, t: Any) -> Any:
         if batch >= rows:
-            return step(parameters, x, t)
+            return step(state, x, t)
 
-        def group(parameters: Any, drawn: Any) -> Any:
+        def group(state: Any, drawn: Any) -> Any:
             if len(drawn) == 1:
-                return step(parameters, x[drawn[0]], t[drawn[0]]), None
-            return jax.lax.scan(lambda p, pair: (step(p, *pair), None), parameters, (x[drawn], t[drawn]))
+                return step(state, x[drawn[0]], t[drawn[0]]), None
+            return jax.lax.scan(lambda s, pair: (step(s, *pair), None), state, (x[drawn], t[drawn]))
 
         for part, size in (order[:grouped], together), (order[grouped:whole], 1):
             if len(part):
-                parameters, _ = jax.lax.scan(group, parameters, part.reshape(-1, size, batch))
+                state, _ = jax.lax.scan(group, state, part.reshape(-1, size, batch))
         rest = order[whole:]
-        return step(parameters, x[rest], t[rest]) if len(rest) else parameters
+        return step(state, x[rest], t[rest]) if len(rest) else state
 
     return epoch
 
@@ -93,5 +101,13 @@ def _start(problem: Problem) -> Any:
 def _outputs(activation: str, parameters: Any, x: Any) -> Any:
     *hidden, (weight, bias) = parameters
     for W, b in hidden:
-        x = _ACTIVATIONS[activation](x @ W + b)
+        if W.ndim == 4:
+            x = _pool(_ACTIVATIONS[activation](jax.lax.conv(x, W, (1, 1), "VALID") + b[:, None, None]))
+        else:
+            x = _ACTIVATIONS[activation](x.reshape(len(x), -1) @ W + b)
     return x @ weight + bias
+
+
+def _pool(x: Any) -> Any:
+    window = 1, 1, POOL, POOL
+    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, window, "VALID")

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from chainrule.benchmarks.run import Run
-from chainrule.benchmarks.works import Array, Problem
+from chainrule.benchmarks.works import KERNEL, POOL, Array, Problem
 
 _ACTIVATIONS = {"sigmoid": torch.nn.Sigmoid, "relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}
 
@@ -39,23 +39,31 @@ def prediction(problem: Problem) -> Run:
 
 
 def _model(problem: Problem) -> Any:
+    activation = _ACTIVATIONS[problem.work.activation]
+    convolutional: list[Any] = []
     layers: list[Any] = []
     for weight, bias in zip(problem.weights, problem.biases, strict=True):
-        if layers:
-            layers.append(_ACTIVATIONS[problem.work.activation]())
-        inputs, outputs = weight.shape
-        layer = torch.nn.Linear(inputs, outputs, dtype=torch.from_numpy(weight).dtype)
-        with torch.no_grad():
-            layer.weight.copy_(torch.from_numpy(weight.T.copy()))
-            layer.bias.copy_(torch.from_numpy(bias))
-        layers.append(layer)
-    return torch.nn.Sequential(*layers)
+        if weight.ndim == 4:
+            layer = _given(torch.nn.Conv2d, *weight.shape[1::-1], KERNEL, weight=weight, bias=bias)
+            convolutional += layer, activation(), torch.nn.MaxPool2d(POOL)
+        else:
+            layers += _given(torch.nn.Linear, *weight.shape, weight=weight.T, bias=bias), activation()
+    flat = [torch.nn.Flatten()] if convolutional else []
+    return torch.nn.Sequential(*convolutional, *flat, *layers[:-1])
+
+
+def _given(kind: Any, *sizes: int, weight: Array, bias: Array) -> Any:
+    layer = kind(*sizes, dtype=torch.from_numpy(bias).dtype)
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(weight.copy()))
+        layer.bias.copy_(torch.from_numpy(bias))
+    return layer
 
 
 def _training(problem: Problem, model: Any, transform: Any = lambda f: f) -> Run:
     x, t = torch.from_numpy(problem.x), torch.from_numpy(problem.t.copy())
-    batch = problem.work.batch
-    sgd = torch.optim.SGD(model.parameters(), lr=problem.work.lr)
+    work, batch = problem.work, problem.work.batch
+    sgd = torch.optim.SGD(model.parameters(), lr=work.lr, momentum=work.momentum)
     loss, forward = torch.nn.CrossEntropyLoss(), transform(model)
 
     def step(x: Any, t: Any) -> None:
@@ -74,6 +82,7 @@ def _training(problem: Problem, model: Any, transform: Any = lambda f: f) -> Run
                 step(x[rows], t[rows])
 
     def result() -> list[Array]:
-        return [p.detach().numpy().T.copy() for p in model.parameters()]
+        parameters = [p.detach().numpy() for p in model.parameters()]
+        return [(p.T if p.ndim == 2 else p).copy() for p in parameters]
 
     return Run(go, result)

@@ -8,7 +8,7 @@ from typing import Any
 import chainrule as cr
 from chainrule import nn, optim
 from chainrule.benchmarks.run import Run, UnavailableError
-from chainrule.benchmarks.works import Array, Problem
+from chainrule.benchmarks.works import KERNEL, POOL, Array, Problem
 from chainrule.train import Callback, Scores
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "relu": nn.ReLU, "tanh": nn.Tanh}
@@ -42,14 +42,18 @@ def prediction(problem: Problem) -> Run:
 
 def model(problem: Problem) -> nn.Sequential:
     """The network with the weights that everybody begins with."""
+    activation = _ACTIVATIONS[problem.work.activation]
+    convolutional: list[nn.Module] = []
     layers: list[nn.Module] = []
     for weight, bias in zip(problem.weights, problem.biases, strict=True):
-        if layers:
-            layers.append(_ACTIVATIONS[problem.work.activation]())
-        inputs, outputs = weight.shape
-        start: Any = {"weight_init": _given(weight), "bias_init": _given(bias)}
-        layers.append(nn.Linear(inputs, outputs, dtype=weight.dtype, **start))
-    return nn.Sequential(*layers)
+        start: Any = {"weight_init": _given(weight), "bias_init": _given(bias), "dtype": weight.dtype}
+        if weight.ndim == 4:
+            outputs, inputs = weight.shape[:2]
+            convolutional += nn.Conv2d(inputs, outputs, KERNEL, **start), activation(), nn.MaxPool2d(POOL)
+        else:
+            layers += [nn.Linear(*weight.shape, **start), activation()]
+    flat = [nn.Flatten()] if convolutional else []
+    return nn.Sequential(*convolutional, *flat, *layers[:-1])
 
 
 def _given(values: Array) -> nn.init.Initializer:
@@ -58,7 +62,7 @@ def _given(values: Array) -> nn.init.Initializer:
 
 def _training(problem: Problem, backend: str) -> Run:
     network, work = model(problem), problem.work
-    sgd = optim.SGD(network.parameters(), lr=work.lr)
+    sgd = optim.SGD(network.parameters(), lr=work.lr, momentum=work.momentum)
     clock = _Clock()
     trainer = cr.Trainer(network, nn.CrossEntropyLoss(), sgd, callbacks=[clock], backend=backend)
 
