@@ -1,6 +1,7 @@
 """Figures are files that are there, whole, the same each time, and that do not touch matplotlib's global state."""
 
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from chainrule.lab.figures import (
     _draw_panel,
     _legend,
     _mean_and_spread,
+    confusion,
     curves,
     images,
     require_matplotlib,
@@ -177,9 +179,44 @@ def test_what_cannot_be_drawn_is_an_error_that_names_the_curve(tmp_path: Path, c
         curves(tmp_path / "a", "t", "epoch", [Panel("loss", [curve])])
 
 
-def test_a_picture_with_the_wrong_shape_is_an_error_that_names_it(tmp_path: Path) -> None:
-    with pytest.raises(ShapeError, match=r"'a' must have shape \(height, width\), but has \(784,\)"):
-        images(tmp_path / "a", "t", {"a": np.zeros(784)})
+@pytest.mark.parametrize("shape", [(784,), (28, 28, 1), (3, 32, 32), (1, 3, 32, 32)])
+def test_a_picture_with_the_wrong_shape_is_an_error_that_names_it(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ShapeError, match=rf"'a' must have shape \(height, width\).*but has {re.escape(str(shape))}"):
+        images(tmp_path / "a", "t", {"a": np.zeros(shape)})
+
+
+def test_pictures_in_colour_stand_in_rows(tmp_path: Path) -> None:
+    red = np.zeros((8, 8, 3), np.uint8)
+    red[:, :, 0] = 255
+    three, _ = images(tmp_path / "three", "t", dict.fromkeys("abc", red.tolist()), columns=2)
+    one, _ = images(tmp_path / "one", "t", {"a": red}, columns=2)
+    with Image.open(three) as image, Image.open(one) as single:
+        assert image.height == 2 * single.height
+        pixels, alone = (np.asarray(each.convert("RGB")) for each in (image, single))
+        reds = [(each == [255, 0, 0]).all(axis=-1) for each in (pixels, alone)]
+        assert reds[0].sum() > 2.5 * reds[1].sum() > 0
+
+
+def test_a_confusion_matrix_is_darkest_where_most_are(tmp_path: Path) -> None:
+    png, pdf = confusion(tmp_path / "a", "3.7: t", {"m": [[90.0, 10.0], [0.0, 100.0]]}, ["x", "y"], "What is seen.")
+    other, _ = confusion(tmp_path / "b", "3.7: t", {"m": [[10.0, 90.0], [0.0, 100.0]]}, ["x", "y"], "What is seen.")
+    assert pdf.exists()
+    with Image.open(png) as image, Image.open(other) as swapped:
+        assert image.info["Description"] == "What is seen."
+        left, right = (np.asarray(each.convert("L"), float) for each in (image, swapped))
+    height, width = left.shape
+    corner = (slice(height // 4, height // 3), slice(width // 4, width // 2))
+    assert left[corner].mean() < right[corner].mean() - 50
+
+
+def test_names_stand_in_place_of_numbers(tmp_path: Path) -> None:
+    curve = Curve("a", [[1.0, 2.0]])
+    sizes = []
+    for stem, names in (("with", ("a long name of a class", "another")), ("without", ())):
+        png, _ = curves(tmp_path / stem, "t", "class", [Panel("loss", [curve], names=names)])
+        with Image.open(png) as image:
+            sizes.append(np.asarray(image.convert("L")))
+    assert (sizes[0] != sizes[1]).mean() > 0.01
 
 
 def test_without_matplotlib_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:

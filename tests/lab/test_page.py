@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chainrule.errors import ChainruleError
-from chainrule.lab.experiment import Report
+from chainrule.lab.experiment import Report, Table
 from chainrule.lab.figures import Curve, Panel, curves, images
 from chainrule.lab.page import page, require_jinja2
 from chainrule.lab.verdict import Judge, Row
@@ -101,6 +101,16 @@ def test_the_table_has_every_row_with_its_unit(tmp_path: Path) -> None:
     ]
     assert table[2][:3] == ["", "loss far", "nats, mean per sample"]
     assert [row[6] for row in table[2:]] == ["▲ differs", "◆ explained", "✗ wrong", "· shown", "· not judged"]
+
+
+def test_further_tables_stand_with_their_report_escaped_and_with_badges(tmp_path: Path) -> None:
+    tables = {"r": [Table("classes", ["", "ours", "verdict"], [["plane", "57", "in band"], [NASTY, "1", "2"]], NASTY)]}
+    html = page([(report("r"), some_rows()), (report("s"), [])], tmp_path, quick=False, tables=tables)
+    reader = Reader(html)
+    assert html.count("<summary>classes</summary>") == 1
+    assert ["plane", "57", "✓ in band"] in reader.rows
+    assert [NASTY, "1", "2"] in reader.rows
+    assert "<script" not in html
 
 
 def test_many_deviations_leave_room_for_those_of_another_kind(tmp_path: Path) -> None:

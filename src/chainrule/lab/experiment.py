@@ -73,6 +73,21 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Table:
+    """A table for the page, of text: a title, a heading for each column, the cells by line, and a caption."""
+
+    title: str
+    head: Sequence[str]
+    lines: Sequence[Sequence[str]]
+    caption: str = ""
+
+
+def no_tables(results: Results, quick: bool) -> Sequence[Table]:
+    """What a report has whose rows say it all."""
+    return ()
+
+
+@dataclass(frozen=True)
 class Report:
     """A report, to be run again.
 
@@ -89,6 +104,8 @@ class Report:
     network : callable
         `network()` gives its main network, untrained, in a Trainer, and a small batch of inputs and targets of the
         right shapes: for looking at its longhand, and for checking its derivatives.
+    tables : callable
+        `tables(results, quick)` puts side by side what the rows have one below the other, for the page.
     """
 
     name: str
@@ -97,6 +114,7 @@ class Report:
     rows: Callable[[Results, bool], Iterable[Row]]
     figures: Callable[[Results, Path], object]
     network: Callable[[], tuple[Any, Any, Any]]
+    tables: Callable[[Results, bool], Sequence[Table]] = no_tables
 
     def jobs(self, quick: bool) -> list[Job]:
         """The jobs of all experiments."""

@@ -1,4 +1,5 @@
-"""Figures for reports: curves over epochs with a band over seeds, and images; each as PNG and PDF with the same stem.
+"""Figures for reports: curves over epochs with a band over seeds, images, and confusion matrices; each as PNG and PDF
+with the same stem.
 
 The same numbers give the same bytes: no date and no random name goes into a file. Title and caption do, so that whoever
 shows a figure need not be told them. matplotlib is imported when the first figure is drawn, so that a worker process
@@ -93,14 +94,17 @@ class Mark:
 
 @dataclass(frozen=True)
 class Panel:
-    """A set of axes: what the vertical axis measures, with its unit, the curves and marks on it, and whether it is
-    logarithmic.
+    """A set of axes: what the vertical axis measures, with its unit, the curves and marks on it, whether it is
+    logarithmic, what 1, 2, ... on the horizontal axis are called, if they are no numbers, and where the vertical axis
+    begins and ends, if that does not depend on the curves.
     """
 
     y: str
     curves: Sequence[Curve]
     marks: Sequence[Mark] = ()
     log: bool = False
+    names: Sequence[str] = ()
+    limits: tuple[float, float] | None = None
 
 
 def curves(path: Path, title: str, x: str, panels: Sequence[Panel], caption: str = "") -> list[Path]:
@@ -133,32 +137,80 @@ def curves(path: Path, title: str, x: str, panels: Sequence[Panel], caption: str
             if panel.log:
                 axes.set_yscale("log")
             _draw_panel(axes, panel)
-            axes.set(xlabel=x, ylabel=fill(panel.y, 38))
+            axes.set(xlabel=x, ylabel=fill(panel.y, 38), ylim=panel.limits)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+            if panel.names:
+                axes.set_xticks(range(1, len(panel.names) + 1), panel.names, rotation=45, ha="right")
             _legend(axes, panel, below > 0)
         return _write(figure, path, title, " ".join(filter(None, [caption, _how_to_read(x, panels)])))
 
 
-def images(path: Path, title: str, pictures: Mapping[str, Any], caption: str = "") -> list[Path]:
-    """Draw grey pictures side by side, each under its name, and write them as PNG and PDF.
+def images(
+    path: Path, title: str, pictures: Mapping[str, Any], caption: str = "", columns: int = 0, width: float = 2.6
+) -> list[Path]:
+    """Draw pictures side by side, each under its name, and write them as PNG and PDF.
 
-    `pictures` maps names to arrays (height, width) of brightness; 0 is black, the largest value white. The caption of
-    the whole is the names if it is left out.
+    Parameters
+    ----------
+    path, title
+        As for `curves`.
+    pictures : mapping of arrays
+        By name: (height, width) of brightness, 0 is black and the largest value white; or (height, width, 3) of red,
+        green and blue from 0 to 255.
+    caption : str
+        By default the names.
+    columns : int
+        How many stand side by side; by default all.
+    width : float
+        Of each, in inches.
     """
     require_matplotlib()
     import matplotlib
 
     with matplotlib.rc_context(_STYLE):
-        figure = _figure(2.6 * len(pictures), 3.0, title)
-        for axes, (name, pixels) in zip(_row_of_axes(figure, len(pictures)), pictures.items(), strict=True):
+        columns = columns or len(pictures)
+        figure = _figure(width * columns, (width + 0.4) * -(-len(pictures) // columns), title)
+        for number, (name, pixels) in enumerate(pictures.items()):
             array = np.asarray(pixels)
-            if array.ndim != 2:
-                raise ShapeError(f"The picture '{name}' must have shape (height, width), but has {array.shape}.")
+            if array.ndim != 2 and array.shape[2:] != (3,):
+                raise ShapeError(
+                    f"The picture '{name}' must have shape (height, width), or with 3 colours (height, width, 3), but "
+                    f"has {array.shape}."
+                )
+            axes = figure.add_subplot(-(-len(pictures) // columns), columns, number + 1)
             axes.imshow(array, cmap="gray", vmin=0, interpolation="nearest")
             axes.set(title=name, xticks=[], yticks=[])
             axes.grid(visible=False)
             axes.spines[:].set_visible(False)
         return _write(figure, path, title, caption or f"{', '.join(pictures)}.")
+
+
+def confusion(
+    path: Path, title: str, matrices: Mapping[str, Any], classes: Sequence[str], caption: str = ""
+) -> list[Path]:
+    """Draw confusion matrices, two side by side, each under its name, and write them as PNG and PDF.
+
+    `matrices` maps names to arrays (C, C) of per cent: how many of a class (row) are taken for each (column). The
+    darker a cell, the more; its number is in it.
+    """
+    require_matplotlib()
+    import matplotlib
+
+    with matplotlib.rc_context(_STYLE | {"axes.grid": False}):
+        down = -(-len(matrices) // 2)
+        figure = _figure(5.6 * min(2, len(matrices)), 5.3 * down, title)
+        places = range(len(classes))
+        for number, (name, matrix) in enumerate(matrices.items(), 1):
+            axes = figure.add_subplot(down, min(2, len(matrices)), number)
+            axes.imshow(matrix, cmap="Blues", vmin=0, vmax=100)
+            for (row, column), share in np.ndenumerate(matrix):
+                colour = "white" if share > 60 else "#aaaaaa" if share < 0.5 else "black"
+                text = "" if np.isnan(share) else f"{share:.0f}"
+                axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8.5)
+            axes.set(title=name, xlabel="taken for", ylabel="true class")
+            axes.set_xticks(places, classes, rotation=45, ha="right")
+            axes.set_yticks(places, classes)
+        return _write(figure, path, title, caption)
 
 
 def require_matplotlib() -> None:
@@ -316,5 +368,6 @@ def _write(figure: Figure, path: Path, title: str, caption: str) -> list[Path]:
     # No date and no version: they would differ from run to run. The stem may contain dots (2.11), so no with_suffix.
     png, pdf = path.with_name(path.name + ".png"), path.with_name(path.name + ".pdf")
     figure.savefig(png, dpi=150, metadata={"Software": None, "Title": title, "Description": caption})
+    figure.set_layout_engine("none")  # it is laid out now
     figure.savefig(pdf, metadata={"CreationDate": None, "Title": title, "Subject": caption})
     return [png, pdf]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import groupby
@@ -16,7 +16,7 @@ from typing import Any
 
 from chainrule import __version__
 from chainrule.errors import ChainruleError
-from chainrule.lab.experiment import Report
+from chainrule.lab.experiment import Report, Table
 from chainrule.lab.table import ours_text, reported_text
 from chainrule.lab.verdict import VERDICTS, Row, Verdict
 
@@ -53,6 +53,7 @@ class Section:
     report: Report
     rows: Sequence[Row]
     pictures: Sequence[Picture]
+    tables: Sequence[Table] = ()
 
     @property
     def kinds(self) -> Counter[str]:
@@ -100,7 +101,12 @@ class Section:
         return [(id, list(rows)) for id, rows in groupby(self.rows, key=lambda row: row.id)]
 
 
-def page(results: Iterable[tuple[Report, Sequence[Row]]], figures: Path, quick: bool) -> str:
+def page(
+    results: Iterable[tuple[Report, Sequence[Row]]],
+    figures: Path,
+    quick: bool,
+    tables: Mapping[str, Sequence[Table]] | None = None,
+) -> str:
     """Return the page as HTML.
 
     Parameters
@@ -111,8 +117,13 @@ def page(results: Iterable[tuple[Report, Sequence[Row]]], figures: Path, quick: 
         names begin with their report's name, with title and caption from the files (`chainrule.lab.figures`).
     quick : bool
         Whether this was the quick version.
+    tables : mapping, optional
+        Further tables, by the report's name.
     """
-    sections = [Section(report, rows, _pictures(figures, report.name)) for report, rows in results]
+    extra = tables or {}
+    sections = [
+        Section(report, rows, _pictures(figures, report.name), extra.get(report.name, ())) for report, rows in results
+    ]
     template: str = (
         _environment()
         .from_string(_template())

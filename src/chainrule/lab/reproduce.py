@@ -154,7 +154,8 @@ def _write(folder: Path, outcomes: Sequence[_Outcome], quick: bool) -> int:
             rows = [row.as_json() for outcome in outcomes for row in outcome.rows]
             text = json.dumps(rows, indent=1, allow_nan=False, ensure_ascii=False)
             (unfinished / "results.json").write_text(text + "\n", encoding="utf-8")
-            html = page([(outcome.report, outcome.rows) for outcome in outcomes], figures, quick)
+            tables = {outcome.report.name: outcome.report.tables(outcome.results, quick) for outcome in outcomes}
+            html = page([(outcome.report, outcome.rows) for outcome in outcomes], figures, quick, tables)
             (unfinished / PAGE).write_text(html, encoding="utf-8")
             drawn = sorted(figures.glob("*"))
             if drawn:

@@ -1,6 +1,5 @@
-"""VU Amsterdam, Deep Learning 2020, assignment 2: an automatic-differentiation engine, and small networks on it.
-
-The convolutional classifier of the same report (3.6, 3.7) is not here yet.
+"""VU Amsterdam, Deep Learning 2020, assignment 2: an automatic-differentiation engine, and small networks on it. Its
+convolutional classifier is in `vu_a2_classifier.py`, and what is compared and drawn of that in `vu_a2_classes.py`.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import numpy as np
 
 from chainrule.lab.experiment import Experiment, Report, Result, Results
 from chainrule.lab.figures import Curve, Panel, curves
+from chainrule.lab.reports import vu_a2_classes, vu_a2_classifier
 from chainrule.lab.verdict import Judge, Row
 
 judge = Judge("vu-a2")
@@ -46,6 +46,7 @@ def experiments(quick: bool) -> list[Experiment]:
         Experiment("engine", engine),
         Experiment("derivatives", derivatives),
         *(Experiment(name, train, seeds, {"variant": name, "epochs": epochs}) for name in VARIANTS),
+        *vu_a2_classifier.experiments(quick),
     ]
 
 
@@ -154,6 +155,7 @@ def rows(results: Results, quick: bool) -> Iterator[Row]:
         epochs = len(results[name][0]["train loss"])
         yield judge.shown("3.4", f"{name}: training loss after {epochs} epochs", losses, unit=LOSS)
     yield from _findings(results, quick)
+    yield from vu_a2_classes.rows(results, quick)
 
 
 def _findings(results: Results, quick: bool) -> Iterator[Row]:
@@ -184,7 +186,7 @@ def _trainings(results: Results) -> dict[str, Sequence[Result]]:
 
 
 def figures(results: Results, folder: Path) -> None:
-    """Accuracy and loss by epoch: the three networks, and what changes the steps."""
+    """Accuracy and loss by epoch: the three networks, and what changes the steps; then the classifier."""
     groups = {"networks": list(NETWORKS), "steps": [name for name in VARIANTS if name.startswith("2 layers, ReLU")]}
     for stem, names in groups.items():
         panels = [
@@ -195,6 +197,7 @@ def figures(results: Results, folder: Path) -> None:
             ),
         ]
         curves(folder / f"vu-a2-{stem}", f"3.5: {stem} on the synthetic data", "epochs", panels)
+    vu_a2_classes.figures(results, folder)
 
 
 def network() -> tuple[Any, Any, Any]:
@@ -207,4 +210,8 @@ def network() -> tuple[Any, Any, Any]:
     return trainer, np.zeros((5, 2), np.float32), np.arange(5) % 2
 
 
-REPORT = Report("vu-a2", "an engine with tensor and op nodes, and networks on it", experiments, rows, figures, network)
+REPORT = Report(
+    "vu-a2",
+    "an engine with tensor and op nodes, networks on it, and a convolutional classifier",
+    *(experiments, rows, figures, network, vu_a2_classes.tables),
+)
