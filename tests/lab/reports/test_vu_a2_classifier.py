@@ -212,7 +212,7 @@ def test_the_tables_put_the_classes_side_by_side():
     first, confused, *_ = classes.tables(made_up(), False)
     assert first.lines[0][:4] == ["plane", "57", "57 ± 1", "in band"]
     assert [line[0] for line in first.lines] == [*classes.CLASSES, "all classes"]
-    assert first.lines[1][7:9] == ["?", "50"]
+    assert first.lines[1][7:9] == ["?", "50 ± 0"]
     assert all(len(line) == len(first.head) for line in first.lines)
     assert confused.lines[0] == ["plane", "57", "43", *["0"] * 8]
 
