@@ -150,7 +150,7 @@ class FusedFunction:
         return call
 
     def _head(self, arrays: Mapping[str, Any], rows: int, order: Array) -> list[Any]:
-        wanted = program.TILE if self.tiled else rows
+        wanted = program.tile_of(self.graph) if self.tiled else rows
         if wanted > self._capacity:
             self._own |= {n: program._aligned(_sized(shape, wanted), kind) for n, (shape, kind) in self._shapes.items()}
             self._capacity = wanted
@@ -293,7 +293,8 @@ def _written(graph: Graph, feeds: Sequence[Feed], dtype: np.dtype[Any], threads:
 
 
 def _source(graph: Graph, feeds: Sequence[Feed], dtype: np.dtype[Any], threads: int, tiled: bool) -> _FunctionSource:
-    source = _FunctionSource(Schedule(graph, {}, tiled), feeds, dtype, program.TILE, program.TILE, False, threads)
+    tile = program.tile_of(graph)
+    source = _FunctionSource(Schedule(graph, {}, tiled), feeds, dtype, tile, tile, False, threads)
     source.module = source.text()
     return source
 

@@ -1,5 +1,6 @@
 """A fused program that runs: its module compiled, its arrays allocated, its threads at work."""
 
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from threadpoolctl import ThreadpoolController
 from chainrule.compiler import backend as backends
 from chainrule.compiler.cache import load
 from chainrule.compiler.fusion.primitives import decompose
-from chainrule.compiler.fusion.schedule import Schedule
+from chainrule.compiler.fusion.schedule import Schedule, by_rows
 from chainrule.compiler.fusion.source import Source
 from chainrule.compiler.fusion.writer import Feed, padded
 from chainrule.graph.graph import Graph
@@ -21,6 +22,7 @@ from chainrule.graph.graph import Graph
 Array = np.ndarray[Any, Any]
 TILE = 512  # rows that are worked at a time where a batch is larger: what they need stays in a core's cache
 UNTILED = 2048  # rows of a batch that is worked at once
+HELD, TILE_HELD = 2**28, 2**25  # bytes that they may need, and those of a tile: rows that are images are large
 
 
 class Program:
@@ -71,9 +73,10 @@ class Program:
         tiled: bool | None = None,
     ) -> None:
         graph = decompose(graph)
-        self.tiled = batch > UNTILED if tiled is None else tiled
+        large = batch > UNTILED or batch * row_bytes(graph) > HELD
+        self.tiled = large if tiled is None else tiled
         schedule = Schedule(graph, dict(into), self.tiled)
-        tile = TILE if self.tiled else batch
+        tile = tile_of(graph) if self.tiled else batch
         source = Source(schedule, feeds, dtype, batch, tile, loss, threads)
         self.source, self.arguments = source.text(), source.arguments
         self.written = source.written(self.source)
@@ -168,6 +171,16 @@ def _controller() -> Any:
     import scipy.linalg.cython_blas  # noqa: F401  the BLAS that Numba calls
 
     return ThreadpoolController()
+
+
+def row_bytes(graph: Graph) -> int:
+    """What the values of a row of the batch need, if all of them are stored."""
+    return sum(math.prod(v.shape[1:]) * v.dtype.itemsize for e in graph.equations if by_rows((v := e.output).shape))
+
+
+def tile_of(graph: Graph) -> int:
+    """How many rows are worked at a time."""
+    return min(TILE, max(16, TILE_HELD // max(1, row_bytes(graph))))
 
 
 def _part(array: Array, shape: Any) -> Array:
