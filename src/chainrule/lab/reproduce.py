@@ -105,7 +105,8 @@ def _run(
     Besides what came of the reports, return a remark on how many results were there already.
     """
     jobs = {report.name: report.jobs(quick) for report in chosen}
-    every = [job for report in chosen for job in jobs[report.name]]
+    # Runs of one experiment that start together would compile the same program, each for itself.
+    every = [job for report in chosen for job in sorted(jobs[report.name], key=lambda job: job.seed or 0)]
     done = {job: result for job in every if (result := store.get(job)) is not None}
     missing = [job for job in every if job not in done]
     remark = f"{len(done)} of {len(every)} results were there from an earlier run" if done else ""
