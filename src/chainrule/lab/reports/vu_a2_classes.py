@@ -176,7 +176,8 @@ def figures(results: Results, folder: Path) -> None:
     matrices = {name: _mean_matrix(name, results) for name in REPORTED}
     caption = (
         f"Of the test images of each class{_on(first)} (row), how many per cent are taken for which class (column): "
-        f"the mean over {_seeds(results)}. What is recognised is on the diagonal."
+        f"the mean over {_seeds(results)}. What is recognised is on the diagonal. "
+        "Where each run takes everything for one class, the mean has a column for each of those."
     )
     confusion(folder / "vu-a2-confusion", "3.7: which class is taken for which", matrices, _names(first), caption)
     _draw_epochs(results, folder, first)
