@@ -166,3 +166,41 @@ def test_predictions_agree(monkeypatch):
         images = photographs(n).features(dtype=np.float64)
         expected = model.predict(images, backend="eager")
         np.testing.assert_allclose(model.predict(images, backend="numba"), expected, rtol=1e-10, atol=1e-10)
+
+
+def lined():
+    """Groups within the network, without padding; statistics of lines; a maximum of images, whose ties are counted."""
+    rng = np.random.default_rng(0)
+    return nn.Sequential(
+        *(
+            nn.Conv2d(3, 6, 3, dtype="float64", rng=rng),
+            nn.Tanh(),
+            nn.Conv2d(6, 9, 3, groups=3, dtype="float64", rng=rng),
+        ),
+        *(nn.LayerNorm(10, dtype="float64"), nn.ReLU(), nn.Conv2d(9, 6, 2, 2, dtype="float64", rng=rng)),
+        *(nn.GlobalMaxPool2d(), nn.Linear(6, 5, dtype="float64", rng=rng)),
+    )
+
+
+def test_groups_and_lines_within_a_network():
+    agree(lined, photographs(30), backends=["numba"], batch_size=8, epochs=3)
+
+
+def test_what_no_window_meets_may_be_anything():
+    """Also what other images left in memory: nothing of it comes to the kernels' gradient."""
+
+    def f(x, w, v):
+        return (cr.conv2d(np.tanh(cr.conv2d(x, w, stride=2)), v) ** 2).sum()
+
+    rng = np.random.default_rng(0)
+    x, w, v = rng.normal(size=(4, 2, 9, 9)), rng.normal(size=(3, 2, 2, 2)), rng.normal(size=(2, 3, 3, 3))
+    x[..., 8] = np.nan  # two columns a window: the ninth is left over
+    derivative = cr.grad(f, argnums=(0, 1, 2))
+    graph = cr.trace(derivative, x, w, v, batch={"x": 0})
+    call, lost = FusedCall(graph), x.copy()
+    lost[2:] = np.nan
+    for images in (x, lost, x[:2], x):
+        for ours, expected in zip(call(images, w, v), derivative(images, w, v), strict=True):
+            if not np.isnan(images[..., :8]).any():
+                assert np.isfinite(ours).all()
+                np.testing.assert_allclose(ours, expected, rtol=1e-10, atol=1e-10)

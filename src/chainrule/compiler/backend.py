@@ -12,13 +12,14 @@ from typing import Any
 from chainrule.errors import UnknownNameError, show_notice
 from chainrule.graph.graph import Equation, Graph
 from chainrule.ops import dims
-from chainrule.ops.convolution import Conv2d, Conv2dInput, Conv2dWeight
+from chainrule.ops.convolution import Conv2d, Conv2dInput, Conv2dWeight, Convolution
 from chainrule.ops.product import Matmul
 
 BACKENDS = ("auto", "numba", "numpy", "eager")
 VARIABLE = "CHAINRULE_BACKEND"
 PLANNED_FROM, FUSED_FROM = 0.2, 4.0  # estimated seconds on the plan from which planning, and compiling, pay
 RATE, CALL = 20e9, 2e-6  # the plan's multiplications and additions a second, and seconds for each of its calls
+IMAGE_RATE = 8e9  # those of convolutions, with the copies that they take
 ONE_THREAD = 1e6  # multiplications and additions of a step that one thread does sooner than two agree about
 
 
@@ -75,10 +76,11 @@ def described(error: Exception) -> str:
 
 def operations(graph: Graph, sizes: Mapping[str, int]) -> float:
     """How many multiplications and additions a run takes, roughly: an element of any other op counts once."""
-    return sum(
-        2 * multiplications(e, sizes) or float(dims.evaluate(dims.size_of(e.output.shape), sizes))
-        for e in graph.equations
-    )
+    return sum(_operations(e, sizes) for e in graph.equations)
+
+
+def _operations(e: Equation, sizes: Mapping[str, int]) -> float:
+    return 2 * multiplications(e, sizes) or float(dims.evaluate(dims.size_of(e.output.shape), sizes))
 
 
 def multiplications(e: Equation, sizes: Mapping[str, int]) -> float:
@@ -97,7 +99,9 @@ def multiplications(e: Equation, sizes: Mapping[str, int]) -> float:
 
 def planned_seconds(graph: Graph, sizes: Mapping[str, int], runs: int) -> float:
     """How long a plan would take for so many runs, on a machine that is everywhere the same one."""
-    return runs * (CALL * len(graph.equations) + operations(graph, sizes) / RATE)
+    return runs * sum(
+        CALL + _operations(e, sizes) / (IMAGE_RATE if issubclass(e.op, Convolution) else RATE) for e in graph.equations
+    )
 
 
 def threads(work: float) -> int:

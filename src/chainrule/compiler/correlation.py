@@ -89,7 +89,7 @@ def correlate(context: Any, x: Any, taps: Any, weights: Any, out: Any, channels:
 def add_correlations(context: Any, x: Any, taps: Any, g: Any, out: Any, channels: Any, length: Any) -> Any:
     """out[c, t] += Σ g[c, p] · x[p + taps[t]] over p in 0..length-1: the derivative of `correlate` by the weights.
 
-    As there; behind the end of each row of g, up to whole vectors, are zeros.
+    As there. What is read behind the end takes no part: it may be anything.
     """
     itemsize = out.dtype.bitwidth // 8
     lanes = 64 // itemsize
@@ -103,7 +103,7 @@ def add_correlations(context: Any, x: Any, taps: Any, g: Any, out: Any, channels
         count = cgutils.unpack_tuple(builder, context.make_array(signature.args[1])(context, builder, args[1]).shape)[0]
         few = min(4, REGISTERS // 2)
         blocks = _blocks(channels.literal_value, max(1, REGISTERS // few))
-        end = INT64(-(-length.literal_value // lanes) * lanes)
+        whole, rest = divmod(length.literal_value, lanes)
 
         def block(tap: Any, width: int) -> None:
             rows = [
@@ -114,13 +114,20 @@ def add_correlations(context: Any, x: Any, taps: Any, g: Any, out: Any, channels
                 sums = [[cgutils.alloca_once(builder, vector) for _ in range(width)] for _ in range(size)]
                 for total in itertools.chain(*sums):
                     builder.store(ir.Constant(vector, None), total)
-                with cgutils.for_range_slice(builder, INT64(0), end, INT64(lanes)) as (p, _):
+
+                def add(p: Any, inside: Any, first: int = first, sums: Any = sums) -> None:
                     xs = [load_vector(builder, builder.gep(row, [p]), 0, vector, itemsize) for row in rows]
+                    xs = [builder.select(inside, x, ir.Constant(vector, None)) if inside else x for x in xs]
                     for c, totals in enumerate(sums):
                         place = builder.add(builder.mul(factor_row, INT64(first + c)), p)
                         factor = load_vector(builder, builder.gep(factors, [place]), 0, vector, itemsize)
                         for value, total in zip(xs, totals, strict=True):
                             builder.store(multiply_add(builder, factor, value, builder.load(total)), total)
+
+                with cgutils.for_range_slice(builder, INT64(0), INT64(whole * lanes), INT64(lanes)) as (p, _):
+                    add(p, None)
+                if rest:
+                    add(INT64(whole * lanes), _first_lanes(lanes, rest))
                 for c, totals in enumerate(sums):
                     for k, total in enumerate(totals):
                         place = builder.add(builder.mul(result_row, INT64(first + c)), builder.add(tap, INT64(k)))
@@ -128,10 +135,10 @@ def add_correlations(context: Any, x: Any, taps: Any, g: Any, out: Any, channels
                         number = _sum_of(builder, builder.load(total))
                         builder.store(builder.fadd(builder.load(target), number), target)
 
-        whole = builder.mul(builder.sdiv(count, INT64(few)), INT64(few))
-        with cgutils.for_range_slice(builder, INT64(0), whole, INT64(few)) as (tap, _):
+        together = builder.mul(builder.sdiv(count, INT64(few)), INT64(few))
+        with cgutils.for_range_slice(builder, INT64(0), together, INT64(few)) as (tap, _):
             block(tap, few)
-        with cgutils.for_range_slice(builder, whole, count, INT64(1)) as (tap, _):
+        with cgutils.for_range_slice(builder, together, count, INT64(1)) as (tap, _):
             block(tap, 1)
         return context.get_dummy_value()
 
@@ -173,6 +180,11 @@ def sum_of_row(context: Any, row: Any, length: Any) -> Any:
         return number
 
     return signature, codegen
+
+
+def _first_lanes(lanes: int, count: int) -> Any:
+    """Which places of a vector are among the first `count`."""
+    return ir.Constant(ir.VectorType(ir.IntType(1), lanes), [int(k < count) for k in range(lanes)])
 
 
 def _sum_of(builder: Any, vector: Any) -> Any:

@@ -200,19 +200,24 @@ class ConvolutionWriter(Writer):
             self.write(f"{place} = {' + '.join(f'{own}[{t}, i, j, k]' for t in range(self.threads))}")
 
     def _spaced(self, x: Variable, s: Slides, name: str) -> str:
-        """Images with their padding, each remainder by the stride in an image of its own: the name of one row's."""
+        """Images with their padding, each remainder by the stride in an image of its own: one row's, without axes.
+
+        Elements that no window meets stay 0, since a kernel's gradient multiplies them by 0, which NaN would survive.
+        """
         if s.stride == (1, 1) and s.padding == (0, 0) and self.names[x] in self.buffers:
-            return f"{self.names[x]}[i]"
+            return f"{self.names[x]}[i].reshape({math.prod(x.shape[1:])})"
         area = math.prod(s.plane)
         image = self._scratch(f"{name}_image", 1, x.shape[1] * math.prod(s.stride) * area, x)
         for number, part in enumerate(s.remainders()):
-            index, limits, into = [], [], []
+            index, limits = [], []
             for axis, letter in enumerate("kl"):
                 step, start = s.stride[axis], part[axis] - s.padding[axis]
-                first, last = _inside(step, start, s.size[axis], s.plane[axis])
+                farthest = max((n for _, n in s.met(axis, part[axis])), default=0)
+                first, last = _inside(step, start, s.size[axis], s.windows[axis] + farthest)
                 limits.append(f"{first}, {last}" if first else str(last))
                 index.append(affine(step, letter, start))
-                into.append(letter)
+            if not all(s.met(axis, part[axis]) for axis in (0, 1)):
+                continue
             with self.loops([x.shape[1], *limits], ["j", "k", "l"]):
                 value = self.expressions.places[x](["i", "j", *index])
                 channel = f"j * {math.prod(s.stride) * area} + {affine(1, flat('k', s.plane[1], 'l'), number * area)}"

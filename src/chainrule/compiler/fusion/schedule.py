@@ -255,7 +255,7 @@ class Schedule:
             shape = getattr(x, "shape", ())
             if all(dims.same(n, 1) for n in shape[-2:]):
                 continue
-            if len(shape) != 4:
+            if len(shape) != 4 or not dims.same_shape(shape[2:], source.shape[2:]):
                 return False
             if (made := self.made.get(x)) is None or (x in self.roots and x is not root.output):
                 continue
@@ -356,7 +356,8 @@ def _moves(e: Equation) -> bool:
 def sums_images(e: Equation) -> bool:
     """Whether an equation adds up the elements of each image, which a kernel of its own does."""
     x = e.inputs[0]
-    return e.op is Sum and by_rows(x.shape) and len(x.shape) == 4 and e.attributes["axis"] == (2, 3)
+    floats = e.op is Sum and x.dtype == e.output.dtype and x.dtype.kind == "f"
+    return floats and by_rows(x.shape) and len(x.shape) == 4 and e.attributes["axis"] == (2, 3)
 
 
 def _single(root: Root) -> bool:
