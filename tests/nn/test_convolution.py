@@ -33,6 +33,13 @@ def test_the_layers_are_the_functions_of_the_same_names():
     np.testing.assert_array_equal(nn.GlobalMaxPool2d()(X), X.max(axis=(2, 3)))
 
 
+def test_layers_take_lists():
+    conv, x = nn.Conv2d(3, 2, 3, dtype=float), X.astype(float)
+    np.testing.assert_array_equal(conv(x.tolist()).numpy(), conv(x).numpy())
+    for layer in (nn.MaxPool2d(2), nn.AvgPool2d(2), nn.GlobalAvgPool2d(), nn.GlobalMaxPool2d()):
+        np.testing.assert_array_equal(layer(x.tolist()), layer(x))
+
+
 def test_without_a_bias_there_is_none():
     layer = nn.Conv2d(3, 2, 3, bias=False)
     assert [name for name, _ in layer.named_parameters()] == ["weight"]
@@ -141,7 +148,13 @@ def test_options_in_a_file_are_checked(tmp_path, wrong):
         (nn.MaxPool2d(7), X, r"MaxPool2d\(7\): .*kernel of 7 x 7 .* input of 8 x 6"),
         (nn.BatchNorm2d(4), X, r"the input has the shape \(5, 3, 8, 6\); expected \(N, 4, H, W\)"),
         (nn.BatchNorm2d(3), X[:1, :, :1, :1], "a batch of size 1 has no variance"),
-        (nn.GlobalAvgPool2d(), X[0], r"expected images .* found \(3, 8, 6\)"),
+        (
+            nn.GlobalAvgPool2d(),
+            X[0],
+            r"GlobalAvgPool2d\(\): the input has the shape \(3, 8, 6\); expected \(N, channels",
+        ),
+        (nn.GlobalAvgPool2d(), X[..., :0], r"shape \(5, 3, 8, 0\); expected .* at least 1 x 1"),
+        (nn.GlobalMaxPool2d(), X[:, :, :0], r"GlobalMaxPool2d\(\): the input has the shape .* at least 1 x 1"),
         (nn.Unflatten(1, (2, 2)), X, r"the input has the shape \(5, 3, 8, 6\); expected the size 4 on axis 1"),
         (nn.Unflatten(4, (2, 2)), X, r"expected the size 4 on axis 4"),
     ],
@@ -161,6 +174,10 @@ def test_an_input_that_does_not_fit_is_named_with_the_layer(layer, x, said):
         lambda: nn.Conv2d(3, 2, 3, padding=-1),
         lambda: nn.Conv2d(3, 2, 3, groups=2),
         lambda: nn.MaxPool2d(2.0),
+        lambda: nn.Conv2d(3, 4, True),
+        lambda: nn.Conv2d(3, 4, (3, False)),
+        lambda: nn.MaxPool2d(2, padding=2),
+        lambda: nn.AvgPool2d((2, 1), padding=1),
         lambda: nn.AvgPool2d(2, 0),
         lambda: nn.Unflatten(1, ()),
         lambda: nn.Unflatten(1.0, (2,)),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import chainrule as cr
 from chainrule.check.numeric import relative_error
 from chainrule.errors import ShapeError
-from chainrule.ops import convolution
+from chainrule.ops import convolution, windows
 from chainrule.ops.convolution import Conv2d, Conv2dInput, Conv2dWeight
 from chainrule.ops.pooling import AvgPool2d, AvgPool2dInput, MaxPool2d, MaxPool2dInput, MaxPool2dOutput
 
@@ -61,7 +61,7 @@ def test_convolutions_of_any_sizes_are_those_of_plain_loops(n, size, parts, grou
 @given(n=st.integers(0, 3), size=pairs(1, 7), slides=st.fixed_dictionaries(WINDOWS))
 def test_pools_of_any_sizes_are_those_of_plain_loops(n, size, slides):
     slides["padding"] = tuple(min(p, k // 2) for p, k in zip(slides["padding"], slides["kernel"], strict=True))
-    slides["dilation"] = (1, 1)  # so that no window is of padding alone
+    slides["dilation"] = (1, 1)
     assume(fits(size, slides))
     x = RNG.integers(-2, 3, (n, 2, *size)).astype(float)  # with ties
     y = assert_is_the_reference(MaxPool2d, x, **slides)
@@ -71,6 +71,21 @@ def test_pools_of_any_sizes_are_those_of_plain_loops(n, size, slides):
     del slides["dilation"]
     assert_is_the_reference(AvgPool2d, h, **slides)
     assert_is_the_reference(AvgPool2dInput, g, size=size, **slides)
+
+
+@settings(max_examples=300, deadline=None)
+@given(size=pairs(0, 4), slides=st.fixed_dictionaries({**WINDOWS, "dilation": pairs(1, 4)}))
+def test_a_pool_is_refused_if_and_only_if_a_window_meets_no_element(size, slides):
+    assume(fits(size, slides))
+    seen = np.pad(np.ones(size), [(p, p) for p in slides["padding"]])
+    count = windows.count("pool", size, **slides)
+    met = sum(seen[place] for _, place in windows.places(slides["kernel"], slides["stride"], slides["dilation"], count))
+    x = np.ones((1, 1, *size))
+    if (met > 0).all():
+        assert (MaxPool2d.apply(x, **slides) == 1).all()
+    else:
+        with pytest.raises(ShapeError, match=r"meets no (row|column)"):
+            MaxPool2d.apply(x, **slides)
 
 
 @pytest.mark.parametrize("block", [1, 2000, 10**9])
@@ -115,6 +130,23 @@ def test_pixels_stay_integers_in_a_maximum_and_become_floats_in_a_mean():
     np.testing.assert_allclose(cr.avg_pool2d(x, 2)[0, 0, 0, 0], x[0, 0, :2, :2].mean())
     assert not cr.max_pool2d(np.zeros((1, 1, 2, 2), bool), 2, 1, 1).any()
     assert (cr.max_pool2d(np.full((1, 1, 2, 2), -5), 2, 1, 1) == -5).all()
+
+
+def test_lists_are_arrays():
+    x, w = RNG.normal(size=(1, 2, 3, 3)), RNG.normal(size=(2, 2, 2, 2))
+    np.testing.assert_array_equal(cr.conv2d(x.tolist(), w.tolist(), [1.0, 2.0]), cr.conv2d(x, w, np.array([1.0, 2.0])))
+    np.testing.assert_array_equal(cr.max_pool2d(x.tolist(), 2), cr.max_pool2d(x, 2))
+    np.testing.assert_array_equal(cr.avg_pool2d(x.tolist(), 2), cr.avg_pool2d(x, 2))
+
+
+def test_sums_have_the_dtype_of_what_is_summed():
+    pixels, ones = np.full((1, 1, 2, 2), 200, np.uint8), np.ones((1, 1, 2, 2), np.uint8)
+    assert cr.conv2d(pixels, ones).item() == 800 % 256
+    assert cr.conv2d(pixels, ones.astype(np.float32)).item() == 800
+    large = np.full((1, 1, 2, 2), 60000, np.float16)
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(cr.conv2d(large, ones), np.full((1, 1, 1, 1), np.inf, np.float16), strict=True)
+        np.testing.assert_array_equal(cr.avg_pool2d(large, 2), np.full((1, 1, 1, 1), np.inf, np.float16), strict=True)
 
 
 def test_nan_in_a_window_is_nan_and_stays_in_its_window():
@@ -165,6 +197,14 @@ X = np.zeros((2, 4, 5, 6))
         ),
         (lambda: cr.conv2d(X, np.zeros((3, 4, 3, 3)), padding=1.5), "padding is 1.5; expected an int of at least 0"),
         (lambda: cr.conv2d(X, np.zeros((3, 4, 2, 3)), padding="same"), "needs stride 1 and a kernel of odd sizes"),
+        (lambda: cr.conv2d(X, np.zeros((3, 4, 0, 3))), r"of at least 1 x 1, found \(3, 4, 0, 3\)"),
+        (lambda: cr.conv2d(X, np.zeros((3, 4, 3, 3)), stride=True), "stride is True; expected an int"),
+        (lambda: cr.conv2d(X, np.zeros((3, 4, 3, 3)), groups=True), "groups is True; expected an int"),
+        (lambda: cr.max_pool2d(X[:, :, :1, :1], 2, 1, 1, 2), "dilation 2 x 2 meets no row of an input of 1 x 1"),
+        (lambda: cr.max_pool2d(X[:, :, :, :1], 2, 1, 1, 2), "meets no column of an input of 5 x 1"),
+        (lambda: cr.max_pool2d(X[:, :, :2], (2, 1), 1, (2, 0), (4, 1)), "dilation 4 x 1 meets no row"),
+        (lambda: cr.max_pool2d(X[:, :, :0], (2, 1), 1, (1, 0)), "meets no row of an input of 0 x 6"),
+        (lambda: cr.avg_pool2d(X[:, :, :, :0], (1, 2), 1, (0, 1)), "meets no column of an input of 5 x 0"),
         (lambda: cr.max_pool2d(X, 7), "max_pool2d: a kernel of 7 x 7 does not fit into an input of 5 x 6"),
         (lambda: cr.max_pool2d(X, 2, padding=2), r"padding \(2, 2\) is more than half"),
         (lambda: cr.avg_pool2d(X, (2, 1), padding=1), r"padding \(1, 1\) is more than half"),

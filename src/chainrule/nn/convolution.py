@@ -11,7 +11,7 @@ from chainrule.nn import init
 from chainrule.nn.arguments import whole
 from chainrule.nn.module import Module, Parameter
 from chainrule.ops.dims import same, show
-from chainrule.ops.windows import Pair, check_images, pair
+from chainrule.ops.windows import Pair, array, pair, pool
 
 OneOrTwo = int | Pair
 
@@ -72,6 +72,7 @@ class Conv2d(Module):
         self.bias = Parameter(init.begin("Conv2d: bias_init", bias_init, shape[:1], rng), dtype) if bias else None
 
     def forward(self, x: Any) -> Any:
+        x = array(x)
         if len(x.shape) != 4 or not same(x.shape[1], self.in_channels):
             raise ShapeError(f"the input has the shape {show(x.shape)}; expected (N, {self.in_channels}, H, W).")
         return ops.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
@@ -98,10 +99,8 @@ class MaxPool2d(Module):
     def __init__(
         self, kernel_size: OneOrTwo, stride: OneOrTwo | None = None, padding: OneOrTwo = 0, dilation: OneOrTwo = 1
     ) -> None:
-        self.kernel_size = pair(kernel_size, "MaxPool2d", "kernel_size")
-        self.stride = self.kernel_size if stride is None else pair(stride, "MaxPool2d", "stride")
-        self.padding = pair(padding, "MaxPool2d", "padding", 0)
         self.dilation = pair(dilation, "MaxPool2d", "dilation")
+        self.kernel_size, self.stride, self.padding = pool("MaxPool2d", kernel_size, stride, padding, self.dilation)
 
     def forward(self, x: Any) -> Any:
         return ops.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation)
@@ -121,9 +120,7 @@ class AvgPool2d(Module):
     """
 
     def __init__(self, kernel_size: OneOrTwo, stride: OneOrTwo | None = None, padding: OneOrTwo = 0) -> None:
-        self.kernel_size = pair(kernel_size, "AvgPool2d", "kernel_size")
-        self.stride = self.kernel_size if stride is None else pair(stride, "AvgPool2d", "stride")
-        self.padding = pair(padding, "AvgPool2d", "padding", 0)
+        self.kernel_size, self.stride, self.padding = pool("AvgPool2d", kernel_size, stride, padding)
 
     def forward(self, x: Any) -> Any:
         return ops.avg_pool2d(x, self.kernel_size, self.stride, self.padding)
@@ -136,16 +133,14 @@ class GlobalAvgPool2d(Module):
     """The mean of each channel: (N, C, H, W) to (N, C). [Lin et al. 2014]"""
 
     def forward(self, x: Any) -> Any:
-        check_images("GlobalAvgPool2d", x.shape)
-        return x.mean(axis=(2, 3))
+        return _with_pixels(x).mean(axis=(2, 3))
 
 
 class GlobalMaxPool2d(Module):
     """The largest element of each channel: (N, C, H, W) to (N, C)."""
 
     def forward(self, x: Any) -> Any:
-        check_images("GlobalMaxPool2d", x.shape)
-        return x.max(axis=(2, 3))
+        return _with_pixels(x).max(axis=(2, 3))
 
 
 class Unflatten(Module):
@@ -171,6 +166,14 @@ class Unflatten(Module):
             raise ShapeError(f"the input has the shape {show(x.shape)}; expected the size {size} on axis {self.dim}.")
         at = self.dim % ndim
         return x.reshape((*x.shape[:at], *self.sizes, *x.shape[at + 1 :]))
+
+
+def _with_pixels(x: Any) -> Any:
+    """Images of which each has a mean and a largest element."""
+    x = array(x)
+    if len(x.shape) != 4 or any(same(n, 0) for n in x.shape[2:]):
+        raise ShapeError(f"the input has the shape {show(x.shape)}; expected (N, channels, H, W), at least 1 x 1.")
+    return x
 
 
 def _written(layer: Module, defaults: dict[str, Pair]) -> str:

@@ -70,8 +70,10 @@ class Conv2d(Convolution):
 
     def shape(x, w, stride, padding, dilation, groups):
         windows.check_images("conv2d", x)
-        if len(w) != 4:
-            raise ShapeError(f"conv2d: expected kernels of shape (O, C, height, width), found {show(w)}.")
+        if len(w) != 4 or any(dims.same(n, 0) for n in w[2:]):
+            raise ShapeError(
+                f"conv2d: expected kernels of shape (O, C, height, width), of at least 1 x 1, found {show(w)}."
+            )
         _check_channels(x[1], w, groups)
         return (x[0], w[0], *windows.count("conv2d", x[2:], w[2:], stride, padding, dilation))
 
@@ -261,14 +263,17 @@ def conv2d(
     Returns
     -------
     array (N, O, H', W')
-        With H' = (H + 2 padding - dilation (kh - 1) - 1) // stride + 1, and W' likewise.
+        With H' = (H + 2 padding - dilation (kh - 1) - 1) // stride + 1, and W' likewise. The dtype is that of a matrix
+        product: two arrays of uint8 wrap around beyond 255, and a sum beyond 65,504 is infinite in float16; integers
+        beside floats become floats.
 
     Raises
     ------
     ShapeError
         If the shapes do not fit together, or the kernel does not fit into the images.
     """
-    if not isinstance(groups, (int, np.integer)) or groups < 1:
+    x, weight = windows.array(x), windows.array(weight)
+    if not isinstance(groups, (int, np.integer)) or isinstance(groups, bool) or groups < 1:
         raise ShapeError(f"conv2d: groups is {groups!r}; expected an int of at least 1.")
     steps, spread_by = windows.pair(stride, "conv2d", "stride"), windows.pair(dilation, "conv2d", "dilation")
     margins = (
@@ -279,6 +284,7 @@ def conv2d(
     y = Conv2d.apply(x, weight, stride=steps, padding=margins, dilation=spread_by, groups=int(groups))
     if bias is None:
         return y
+    bias = windows.array(bias)
     if not dims.same_shape(bias.shape, weight.shape[:1]):
         raise ShapeError(f"conv2d: the bias has shape {show(bias.shape)}; expected {show(weight.shape[:1])}.")
     return y + bias.reshape(-1, 1, 1)

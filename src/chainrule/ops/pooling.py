@@ -67,8 +67,7 @@ class MaxPool2d(Pooling):
     examples = tuple(example(x, **slides) for x, _, slides in _MAXIMA)
 
     def shape(x, kernel, stride, padding, dilation):
-        windows.check_images("max_pool2d", x)
-        return (*x[:2], *windows.count("max_pool2d", x[2:], kernel, stride, padding, dilation))
+        return _shape("max_pool2d", x, kernel, stride, padding, dilation)
 
     def forward(x, kernel, stride, padding, dilation):
         y = np.empty(MaxPool2d.shape(x.shape, kernel, stride, padding, dilation), x.dtype)
@@ -145,8 +144,7 @@ class AvgPool2d(Pooling):
     examples = tuple(example(x, **slides) for x, _, slides in _MEANS)
 
     def shape(x, kernel, stride, padding):
-        windows.check_images("avg_pool2d", x)
-        return (*x[:2], *windows.count("avg_pool2d", x[2:], kernel, stride, padding))
+        return _shape("avg_pool2d", x, kernel, stride, padding)
 
     def forward(x, kernel, stride, padding):
         y = np.empty(AvgPool2d.shape(x.shape, kernel, stride, padding), x.dtype)
@@ -188,6 +186,13 @@ class AvgPool2dInput(Pooling):
             for j in seen:
                 result[j] += g[i] / scalar.prod(slides["kernel"])
         return result
+
+
+def _shape(op: str, x: Shape, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1)) -> Shape:
+    windows.check_images(op, x)
+    count = windows.count(op, x[2:], kernel, stride, padding, dilation)
+    windows.check_reach(op, x[2:], count, kernel, stride, padding, dilation)
+    return (*x[:2], *count)
 
 
 def _check_gradient(op: str, g: Shape, y: Shape) -> None:
@@ -282,15 +287,16 @@ def max_pool2d(
     Returns
     -------
     array (N, C, H', W')
-        With H' = (H + 2 padding - dilation (kernel_size - 1) - 1) // stride + 1, and W' likewise.
+        With H' = (H + 2 padding - dilation (kernel_size - 1) - 1) // stride + 1, and W' likewise; of the dtype of x.
 
     Raises
     ------
     ShapeError
-        If a window does not fit into the images, or consists of padding.
+        If a window does not fit into the images, or consists of padding alone.
     """
     apart = windows.pair(dilation, "max_pool2d", "dilation")
-    return MaxPool2d.apply(x, **_windows("max_pool2d", kernel_size, stride, padding, apart), dilation=apart)
+    kernel, steps, margins = windows.pool("max_pool2d", kernel_size, stride, padding, apart)
+    return MaxPool2d.apply(windows.array(x), kernel=kernel, stride=steps, padding=margins, dilation=apart)
 
 
 def avg_pool2d(x: Array, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0) -> Array:
@@ -305,23 +311,16 @@ def avg_pool2d(x: Array, kernel_size: int | Pair, stride: int | Pair | None = No
     Returns
     -------
     array (N, C, H', W')
-        With H' = (H + 2 padding - kernel_size) // stride + 1, and W' likewise.
+        With H' = (H + 2 padding - kernel_size) // stride + 1, and W' likewise. Integers, such as pixels, become
+        float64; floats keep their dtype, also for the sums: in float16, a sum beyond 65,504 is infinite.
 
     Raises
     ------
     ShapeError
-        If a window does not fit into the images, or consists of padding.
+        If a window does not fit into the images, or consists of padding alone.
     """
+    x = windows.array(x)
     if x.dtype.kind != "f":
         x = x.astype(float)
-    return AvgPool2d.apply(x, **_windows("avg_pool2d", kernel_size, stride, padding))
-
-
-def _windows(op: str, kernel: Any, stride: Any, padding: Any, dilation: Pair = (1, 1)) -> dict[str, Pair]:
-    """The arguments as pairs; every window has to reach into the images."""
-    kernel = windows.pair(kernel, op, "kernel_size")
-    stride = kernel if stride is None else windows.pair(stride, op, "stride")
-    padding = windows.pair(padding, op, "padding", 0)
-    if any(2 * p > d * (k - 1) + 1 for p, k, d in zip(padding, kernel, dilation, strict=True)):
-        raise ShapeError(f"{op}: padding {padding} is more than half of the windows of {kernel}.")
-    return {"kernel": kernel, "stride": stride, "padding": padding}
+    kernel, steps, margins = windows.pool("avg_pool2d", kernel_size, stride, padding)
+    return AvgPool2d.apply(x, kernel=kernel, stride=steps, padding=margins)

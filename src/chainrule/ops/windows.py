@@ -14,6 +14,11 @@ from chainrule.ops.op import Array
 Pair = tuple[int, int]
 
 
+def array(x: Any) -> Array:
+    """A list as an array; what is one already stays as it is."""
+    return np.asarray(x) if isinstance(x, (list, tuple)) else x
+
+
 def pair(value: Any, op: str, name: str, least: int = 1) -> Pair:
     """An argument for both axes of an image: one int for both, or one each.
 
@@ -23,9 +28,31 @@ def pair(value: Any, op: str, name: str, least: int = 1) -> Pair:
         If it is neither, or a number is less than `least`.
     """
     both = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(both) != 2 or not all(isinstance(n, (int, np.integer)) and n >= least for n in both):
+    if len(both) != 2 or not all(_is_int(n) and n >= least for n in both):
         raise ShapeError(f"{op}: {name} is {value!r}; expected an int of at least {least}, or a pair of them.")
     return int(both[0]), int(both[1])
+
+
+def _is_int(n: Any) -> bool:
+    return isinstance(n, (int, np.integer)) and not isinstance(n, bool)
+
+
+def pool(op: str, kernel: Any, stride: Any, padding: Any, dilation: Pair = (1, 1)) -> tuple[Pair, Pair, Pair]:
+    """The kernel, stride and padding of a pool, as pairs; the stride is the kernel if it is None.
+
+    Raises
+    ------
+    ShapeError
+        If one is no pair of sizes, or the padding is more than half of a window.
+    """
+    kernel = pair(kernel, op, "kernel_size")
+    stride = kernel if stride is None else pair(stride, op, "stride")
+    padding = pair(padding, op, "padding", 0)
+    if any(2 * p > d * (k - 1) + 1 for p, k, d in zip(padding, kernel, dilation, strict=True)):
+        raise ShapeError(
+            f"{op}: padding {padding} is more than half of the windows of {kernel}; expected at most half of a window."
+        )
+    return kernel, stride, padding
 
 
 def check_images(op: str, x: Shape) -> None:
@@ -56,6 +83,21 @@ def count(
         )
     height, width = (n // s + 1 if s > 1 else n + 1 for n, s in zip(spare, stride, strict=True))
     return height, width
+
+
+def check_reach(
+    op: str, size: Shape, windows: Shape, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1)
+) -> None:
+    """Raise a ShapeError if some window consists of padding alone: where it is dilated, it may step over the image."""
+    for axis, (n, count, k, s, p, d) in enumerate(zip(size, windows, kernel, stride, padding, dilation, strict=True)):
+        for start in range(-p, -p + s * count, s) if p else ():
+            first = max(start, start % d)  # the first place of the window that is not before the image
+            if first >= n or first > start + d * (k - 1):
+                raise ShapeError(
+                    f"{op}: a window of {_by(kernel)} with padding {_by(padding)} and dilation {_by(dilation)} meets "
+                    f"no {('row', 'column')[axis]} of an input of {_by(size)}; expected every window to reach into "
+                    "the input. Take less padding or a smaller dilation."
+                )
 
 
 def _by(sizes: Any) -> str:
