@@ -17,7 +17,7 @@ from chainrule.data.cifar import BATCHES, CLASS_NAMES, find
 from chainrule.data.show import show
 from chainrule.errors import DataError
 
-COUNTS = dict(zip(BATCHES, (3, 4, 5, 3, 2, 6), strict=True))
+COUNT = 3  # images in each batch
 NAMES = "\n".join(CLASS_NAMES) + "\n\n"
 
 
@@ -25,9 +25,7 @@ NAMES = "\n".join(CLASS_NAMES) + "\n\n"
 def images():
     """Pixels (n, 3072) and labels (n,) of each batch: a few, of random bytes."""
     rng = np.random.default_rng(0)
-    return {
-        name: (rng.integers(0, 256, (n, 3072), dtype=np.uint8), rng.integers(0, 10, n)) for name, n in COUNTS.items()
-    }
+    return {name: (rng.integers(0, 256, (COUNT, 3072), dtype=np.uint8), rng.integers(0, 10, COUNT)) for name in BATCHES}
 
 
 def binary(pixels, labels):
@@ -128,10 +126,11 @@ def test_names_of_ones_own_classes_are_kept_and_missing_ones_are_cifars(write):
 def test_more_records_than_are_read_at_once(write):
     labels = np.arange(1001) % 10
     pixels = np.broadcast_to((labels % 251).astype(np.uint8)[:, None], (1001, 3072))
-    train, _ = read_cifar(write(data_batch_3_bin=binary(pixels, labels)))
-    assert len(train) == sum(COUNTS.values()) - COUNTS["data_batch_3"] - COUNTS["test_batch"] + 1001
-    np.testing.assert_array_equal(train.targets[7 : 7 + 1001], labels)
-    np.testing.assert_array_equal(train.inputs[7 : 7 + 1001, 2, 31, 31], labels)
+    batch = binary(pixels, labels)
+    train, test = read_cifar(write(**{f"{name}_bin": batch for name in BATCHES}))
+    np.testing.assert_array_equal(train.targets, np.tile(labels, 5))
+    np.testing.assert_array_equal(train.inputs[:, 2, 31, 31], train.targets)
+    np.testing.assert_array_equal(test.inputs[:, 0, 0, 0], labels)
 
 
 @pytest.mark.parametrize("inside", ["", "cifar-10"])
@@ -149,8 +148,8 @@ def test_it_is_found_in_a_folder(form, inside, write, forms, tmp_path):
         folder.rename(home / form)
     found = find(tmp_path / "home")
     assert found == (home if form == "." else home / form)
-    assert len(read_cifar(found)[1]) == COUNTS["test_batch"]
-    with pytest.raises(DataError, match="split 'default' needs 50,000 training images, found 17"):
+    assert len(read_cifar(found)[1]) == COUNT
+    with pytest.raises(DataError, match="split 'default' needs 50,000 training images, found 15"):
         load("cifar-10", data_dir=tmp_path / "home")
 
 
@@ -174,6 +173,7 @@ def test_a_photograph_is_shown_with_the_name_of_its_class(write, images, tmp_pat
 # --- what is wrong
 
 RECORD = bytes(3073)
+CUT = "{}: the file has {} images, but other batches have 3; expected as many in each of the six, 10,000 in"
 WRONG = {
     "a missing file": ({"data_batch_2_bin": None}, r"but data_batch_2\.bin are missing.*chainrule data get cifar-10"),
     "an empty file": ({"data_batch_2_bin": b""}, r"data_batch_2\.bin: the file has 0 bytes; expected records of 3,073"),
@@ -181,10 +181,15 @@ WRONG = {
     "a byte more": ({"data_batch_5_bin": RECORD + b"\0"}, r"data_batch_5\.bin: the file has 3,074 bytes"),
     "an error page": ({"data_batch_1_bin": b"<html>404</html>"}, r"data_batch_1\.bin: the file has 16 bytes"),
     "label 10": (
-        {"data_batch_1_bin": RECORD + b"\x0a" + RECORD[1:]},
-        r"data_batch_1\.bin: 1 of 2 labels .* 10 at row 1",
+        {"data_batch_1_bin": 2 * RECORD + b"\x0a" + RECORD[1:]},
+        r"data_batch_1\.bin: 1 of 3 labels .* 10 at row 2",
     ),
-    "label 255": ({"test_batch_bin": b"\xff" + RECORD[1:]}, r"test_batch\.bin: 1 of 1 labels are outside .* is 255 at"),
+    "label 255": (
+        {"test_batch_bin": b"\xff" + 3 * RECORD[:-1] + b"\0\0"},
+        r"test_batch\.bin: 1 of 3 labels are outside .* is 255 at",
+    ),
+    "two images": ({"test_batch_bin": 2 * RECORD}, CUT.format(r"test_batch\.bin", 2)),
+    "four images": ({"data_batch_3_bin": 4 * RECORD}, CUT.format(r"data_batch_3\.bin", 4)),
     "nine names": ({"batches.meta.txt": b"a\n" * 9}, r"batches\.meta\.txt: expected the names of 10 classes, found 9"),
     "odd names": ({"batches.meta.txt": b"\x1b[0m\n" * 10}, r"batches\.meta\.txt: expected the names of 10 classes"),
     "a book of names": ({"batches.meta.txt": b"a\n" * 10**6}, r"has 2,000,000 bytes; expected at most 65,536"),
@@ -215,6 +220,7 @@ WRONG_PICKLES = {
     "floats": (two(pixels=np.zeros((2, 3072), np.float32)), "dtype 'f4', not uint8"),
     "objects": (two(pixels=np.zeros((2, 3072), object)), "dtype 'O8', not uint8"),
     "fewer labels": (two(labels=[0]), "a list of 2 integers, found 1 in a list"),
+    "two images": (two(), "the file has 2 images, but other batches have 3; expected as many"),
     "no labels": ({"data": BLACK}, "a list of 2 integers, found a NoneType"),
     "label 10": (two(labels=[0, 10]), "the label at row 1 is '10'; expected an integer from 0 to 9"),
     "label -1": (two(labels=[-1, 0]), "the label at row 0 is '-1'"),
@@ -252,6 +258,11 @@ def test_wrong_names_in_the_python_version(names, message, write):
 def test_what_is_no_folder(tmp_path):
     with pytest.raises(DataError, match="nowhere: expected CIFAR-10, but there is no such file or folder"):
         read_cifar(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="aaa: expected CIFAR-10, but the system says 'File name too long'; check the"):
+        read_cifar("a" * 300)
+    for path in (None, 5):
+        with pytest.raises(DataError, match="read_cifar: expected the path of a file, found"):
+            read_cifar(path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"empty: expected the six batches .*data_batch_1\.bin.*are missing"):
         read_cifar(tmp_path / "empty")
@@ -285,6 +296,23 @@ def member(name, size, content=b"", kind=tarfile.REGTYPE):
     return info.tobuf(tarfile.GNU_FORMAT) + content
 
 
+def signed(number, kind=tarfile.REGTYPE):
+    """A header with a size that tarfile itself would not write: of 96 bits, the first of which says so."""
+    raw = bytearray(member("data_batch_1.bin", 0, kind=kind))
+    raw[124:136] = (number % (1 << 96) | 1 << 95).to_bytes(12, "big")
+    raw[148:156] = b" " * 8
+    raw[148:156] = b"%06o\0 " % sum(raw)
+    return bytes(raw)
+
+
+def pax(**entries):
+    """An extended header of these entries, and an empty member to which it belongs."""
+    info = tarfile.TarInfo("x")
+    info.pax_headers = {key.replace("__", "."): value for key, value in entries.items()}
+    return info.tobuf(tarfile.PAX_FORMAT)
+
+
+FIRST, END = member("first", 0), bytes(1024)  # where there is one before it, tarfile would come back for ever
 ARCHIVES = {
     "no archive": (b"<html>404</html>" * 100, "is damaged or none"),
     "nothing": (b"", "is damaged or none"),
@@ -296,6 +324,23 @@ ARCHIVES = {
     "a huge header": (gzip.compress(member("x", 2**30, kind=tarfile.XHDTYPE)), "asks for 1,073,741,824 bytes"),
     "a link out of it": (gzip.compress(member("data_batch_1.bin", 0, kind=tarfile.SYMTYPE)), "six batches"),
     "a pipe": (gzip.compress(member("data_batch_1.bin", 0, kind=tarfile.FIFOTYPE)), "six batches"),
+    **{
+        name: (gzip.compress(FIRST + headers + END), message)
+        for name, headers, message in (
+            ("a negative size", signed(-512), "'data_batch_1.bin' has a negative size"),
+            ("a size just below 0", signed(-5), "has a negative size"),
+            ("a negative size in a header", pax(size="-1536"), "has a negative size"),
+            ("a negative sparse size", signed(-512, tarfile.GNUTYPE_SPARSE), "has a negative size"),
+            ("a negative header", signed(-512, tarfile.XHDTYPE), "asks for -512 bytes"),
+            ("a negative name", signed(-512, tarfile.GNUTYPE_LONGNAME), "asks for -512 bytes"),
+            ("a name of 2^80", signed(2**80, tarfile.GNUTYPE_LONGNAME), "asks for 1,208,925,819,614,629,174,706,176"),
+            ("a header of 2^62", signed(2**62, tarfile.XHDTYPE), "asks for 4,611,686,018,427,387,904 bytes"),
+            ("an odd sparse size", pax(GNU__sparse__size="abc"), "a header is wrong: invalid literal"),
+            ("an odd sparse map", pax(GNU__sparse__map="a,b"), "a header is wrong: invalid literal"),
+            ("a long odd number", pax(GNU__sparse__size="a" * 9999), "a header is wrong: invalid literal.{,80}; get"),
+            ("many members", FIRST * 10_000, "has more than 10,000 members"),
+        )
+    },
     "headers of headers": (
         gzip.compress((member("x", 6, b"6 a=b\n".ljust(512, b"\0"), kind=tarfile.XHDTYPE)) * 5000),
         "is damaged or none",
@@ -303,11 +348,14 @@ ARCHIVES = {
 }
 
 
+@pytest.mark.parametrize("packed", [True, False], ids=["gzip", "plain"])
 @pytest.mark.parametrize("case", ARCHIVES)
-def test_wrong_archives(case, tmp_path):
+def test_wrong_archives(case, packed, tmp_path):
     raw, message = ARCHIVES[case]
+    if not packed and (raw[:2] != b"\x1f\x8b" or case == "a broken stream"):
+        pytest.skip("it is no gzip file, or wrong as such")
     path = tmp_path / "cifar-10-binary.tar.gz"
-    path.write_bytes(raw)
+    path.write_bytes(raw if packed else gzip.decompress(raw))
     with pytest.raises(DataError, match=rf"cifar-10-binary\.tar\.gz: .*{message}") as caught:
         read_cifar(path)
     assert "\n" not in str(caught.value)
@@ -316,8 +364,20 @@ def test_wrong_archives(case, tmp_path):
 def test_a_wrong_file_in_an_archive_is_named(forms, tmp_path):
     folder = "cifar-10-batches-bin"
     path = tmp_path / "cifar.tar.gz"
-    path.write_bytes(archive(forms[folder] | {"data_batch_2.bin": b"\x0b" + RECORD[1:]}, folder))
-    with pytest.raises(DataError, match=r"cifar\.tar\.gz, member 'cifar-10-batches-bin/data_batch_2\.bin': 1 of 1"):
+    path.write_bytes(archive(forms[folder] | {"data_batch_2.bin": b"\x0b" + 3 * RECORD[:-1] + b"\0\0"}, folder))
+    with pytest.raises(DataError, match=r"cifar\.tar\.gz, member 'cifar-10-batches-bin/data_batch_2\.bin': 1 of 3"):
+        read_cifar(path)
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w"])
+def test_two_files_of_one_name_in_an_archive_are_refused_if_it_is_one_that_is_needed(mode, forms, tmp_path):
+    folder, path = "cifar-10-batches-bin", tmp_path / "cifar.tar.gz"
+    files = {f"{folder}/{name}": content for name, content in forms[folder].items()}
+    path.write_bytes(archive(files | {"a/readme": b"a", "b/readme": b"b"}, ".", mode))
+    assert len(read_cifar(path)[1]) == COUNT
+    path.write_bytes(archive(files | {"old/test_batch.bin": files[f"{folder}/test_batch.bin"]}, ".", mode))
+    names = rf"'\./({folder}|old)/test_batch\.bin'"
+    with pytest.raises(DataError, match=f"member {names}: the archive has another file of this name, {names}, and"):
         read_cifar(path)
 
 

@@ -252,6 +252,19 @@ def test_a_bad_mirror_is_refused_and_the_next_one_asked(fault, contents, packed,
     assert everything(tmp_path / "cache" / "data") == {f"fashion-mnist/{s}": raw for s, raw in contents.items()}
 
 
+@pytest.mark.parametrize("odd", [{"GNU.sparse.size": "abc"}, {"size": "-1536"}], ids=str)
+def test_after_an_archive_with_odd_headers_the_next_mirror_is_asked(odd, contents, packed, listed):
+    member = tarfile.TarInfo("x")
+    member.pax_headers = odd
+    offered = {
+        "all.tar.gz": gzip.compress(tarfile.TarInfo("a").tobuf() + member.tobuf(tarfile.PAX_FORMAT) + bytes(1024))
+    }
+    with served(offered) as bad, served(packed) as good:
+        listed(entry(contents, site(f"{bad.url}all.tar.gz", offered), site(good.url, packed)))
+        fetch("fashion-mnist")
+        assert (len(bad.asked), len(good.asked)) == (1, 4)
+
+
 def test_each_mirrors_fault_is_told(contents, packed, listed):
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))

@@ -79,6 +79,17 @@ def test_where_nothing_was_fetched_it_says_how(tmp_path, monkeypatch):
         read("cifar-10")
 
 
+@pytest.mark.parametrize("name", ["mnist", "cifar-10"])
+def test_a_folder_that_the_system_cannot_look_for(name, monkeypatch):
+    with pytest.raises(DataError, match=r"aaa \(from data_dir\): .*the system says 'File name too long'"):
+        read(name, "a" * 300)
+    with pytest.raises(DataError, match="data_dir: expected the path of a folder, found a int"):
+        read(name, 5)
+    monkeypatch.setenv(VARIABLE, "a" * 300)
+    with pytest.raises(DataError, match=rf"aaa \(from {VARIABLE}\): .*the system says 'File name too long'"):
+        read(name)
+
+
 def test_files_may_be_in_a_subfolder_and_compressed(small):
     folder = small()
     (folder / "mnist").mkdir()

@@ -321,3 +321,11 @@ def test_any_damage_to_a_zip_is_found_or_harmless(tmp_path):
     outcome = survive("from chainrule.data import read_npz as read", sorted(tmp_path.iterdir()), rounds=1000)
     assert min(outcome.refused, outcome.unchanged) > 50
     assert outcome.changed == 0  # a zip has checksums
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_arrays_of_one_name_are_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        for name, array in (("z.npy", X), ("x.npy", X), ("z.npy", X), ("x.npy", X + 1), ("y.npy", LABELS)):
+            archive.writestr(name, npy(array))
+    fails(read_npz, tmp_path / "a.npz", "the file has 2 arrays called 'x', and only one can be right")

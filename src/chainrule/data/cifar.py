@@ -6,6 +6,7 @@ of 32 × 32 pixels. A batch of the Python version is a pickle of the same bytes;
 """
 
 import os
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ import numpy as np
 from chainrule.data.archives import File, in_archive, in_folder
 from chainrule.data.dataset import Dataset
 from chainrule.data.encoding import check_labels
+from chainrule.data.streams import AGAIN, file_path
 from chainrule.data.unpickling import unpickle
 from chainrule.errors import DataError
 
 Array = np.ndarray[Any, Any]
+_Images = tuple[Array, Array]  # pixels (n, 3072) and labels (n,)
 
 SHAPE, CLASSES = (3, 32, 32), 10
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -30,7 +33,7 @@ _RECORD = 1 + _PIXELS
 _MOST = 1 << 31  # bytes of all files; the published ones have 184 million
 _MOST_NAMES = 1 << 16  # bytes of the file of class names
 _CHUNK = 250  # records that are read at once, few enough for the processor's cache
-_AGAIN = "get the file again"
+_PUBLISHED = 10_000  # images in each batch
 
 
 def read_cifar(path: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
@@ -50,7 +53,8 @@ def read_cifar(path: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
     Raises
     ------
     DataError
-        If a file is missing, damaged, of another size or another kind, or a label is not 0 to 9.
+        If a file is missing, damaged, of another size or another kind, or has more or fewer images than the others, or
+        a label is not 0 to 9.
 
     Notes
     -----
@@ -60,10 +64,7 @@ def read_cifar(path: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
     ----------
     A. Krizhevsky, *Learning Multiple Layers of Features from Tiny Images*, 2009. https://www.cs.toronto.edu/~kriz
     """
-    path = Path(path)
-    if not path.is_dir() and not path.is_file():
-        what = "this is neither a file nor a folder" if path.exists() else "there is no such file or folder"
-        raise DataError(f"{path}: expected CIFAR-10, but {what}; check the path.")
+    path = file_path(path, "read_cifar", "CIFAR-10", or_folder=True)
     try:
         if path.is_dir():
             return _read(path, in_folder(path))
@@ -95,7 +96,8 @@ def _read(path: Path, files: dict[str, File]) -> tuple[Dataset, Dataset]:
         batches = [files[name + end] for name in BATCHES if name + end in files]
         if len(batches) == len(BATCHES):
             names = _class_names(files[named]) if named in files else CLASS_NAMES
-            return _dataset(read(batches[:-1]), "train", names), _dataset(read(batches[-1:]), "test", names)
+            train, test = read(batches)
+            return _dataset(train, "train", names), _dataset(test, "test", names)
     missing = [f"{name}.bin" for name in BATCHES if f"{name}.bin" not in files]
     raise DataError(
         f"{path}: expected the six batches of CIFAR-10, but {', '.join(missing)} are missing, and those of the Python "
@@ -103,29 +105,43 @@ def _read(path: Path, files: dict[str, File]) -> tuple[Dataset, Dataset]:
     )
 
 
-def _dataset(images: tuple[Array, Array], part: str, names: tuple[str, ...]) -> Dataset:
+def _check_counts(counts: list[int], batches: list[File]) -> None:
+    """A file that is cut or continued at the end of a record can be known only by the others."""
+    usual = statistics.mode(counts)
+    for file, count in zip(batches, counts, strict=True):
+        if count != usual:
+            raise DataError(
+                f"{file.where}: the file has {count:,} images, but other batches have {usual:,}; expected as many in "
+                f"each of the six, {_PUBLISHED:,} in the published ones; {AGAIN}."
+            )
+
+
+def _dataset(images: _Images, part: str, names: tuple[str, ...]) -> Dataset:
     x, t = images
     return Dataset(
         x.reshape(-1, *SHAPE), t, classes=CLASSES, name=f"cifar-10 {part}", image_shape=SHAPE, class_names=names
     )
 
 
-def _binary(batches: list[File]) -> tuple[Array, Array]:
-    """Pixels (n, 3072) and labels (n,) of batches of the binary version, read into one array."""
+def _binary(batches: list[File]) -> tuple[_Images, _Images]:
+    """Batches of the binary version, those for training read into one array."""
     for file in batches:
         if file.size % _RECORD or not file.size:
             raise DataError(
                 f"{file.where}: the file has {file.size:,} bytes; expected records of {_RECORD:,} bytes each, "
-                f"30,730,000 in all: the file is truncated or another one; {_AGAIN}."
+                f"30,730,000 in all: the file is truncated or another one; {AGAIN}."
             )
     _bounded(batches)
-    counts = [file.size // _RECORD for file in batches]
-    pixels, labels = np.empty((sum(counts), _PIXELS), np.uint8), np.empty(sum(counts), np.int64)
-    start = 0
-    for file, count in zip(batches, counts, strict=True):
-        rows = slice(start, start + count)
+    _check_counts([file.size // _RECORD for file in batches], batches)
+    return _filled(batches[:-1]), _filled(batches[-1:])
+
+
+def _filled(batches: list[File]) -> _Images:
+    count = batches[0].size // _RECORD
+    pixels, labels = np.empty((len(batches) * count, _PIXELS), np.uint8), np.empty(len(batches) * count, np.int64)
+    for k, file in enumerate(batches):
+        rows = slice(k * count, (k + 1) * count)
         _fill(file, pixels[rows], labels[rows])
-        start += count
     return pixels, labels
 
 
@@ -143,36 +159,37 @@ def _fill(file: File, pixels: Array, labels: Array) -> None:
             rows = slice(start, min(start + _CHUNK, len(labels)))
             raw = stream.read((rows.stop - start) * _RECORD)
             if len(raw) < (rows.stop - start) * _RECORD:
-                raise DataError(f"{file.where}: the file is truncated, it ends before {file.size:,} bytes; {_AGAIN}.")
+                raise DataError(f"{file.where}: the file is truncated, it ends before {file.size:,} bytes; {AGAIN}.")
             records = np.frombuffer(raw, np.uint8).reshape(-1, _RECORD)
             labels[rows], pixels[rows] = records[:, 0], records[:, 1:]
     check_labels(labels, CLASSES, file.where)
 
 
-def _pickled(batches: list[File]) -> tuple[Array, Array]:
-    """Pixels (n, 3072) and labels (n,) of batches of the Python version."""
+def _pickled(batches: list[File]) -> tuple[_Images, _Images]:
+    """Batches of the Python version."""
     _bounded(batches)
     pixels, labels = zip(*(_unpickled(file) for file in batches), strict=True)
-    return (np.concatenate(pixels), np.concatenate(labels)) if len(batches) > 1 else (pixels[0], labels[0])
+    _check_counts([len(each) for each in labels], batches)
+    return (np.concatenate(pixels[:-1]), np.concatenate(labels[:-1])), (pixels[-1], labels[-1])
 
 
-def _unpickled(file: File) -> tuple[Array, Array]:
+def _unpickled(file: File) -> _Images:
     batch = _entries(file)
     pixels, labels = batch.get("data"), batch.get("labels")
     if not isinstance(pixels, np.ndarray) or pixels.ndim != 2 or pixels.shape[1] != _PIXELS:
         found = f"of shape {pixels.shape}" if isinstance(pixels, np.ndarray) else f"a {type(pixels).__name__}"
-        raise DataError(f"{file.where}: expected 'data', uint8 of shape (n, {_PIXELS}), found {found}; {_AGAIN}.")
+        raise DataError(f"{file.where}: expected 'data', uint8 of shape (n, {_PIXELS}), found {found}; {AGAIN}.")
     if not isinstance(labels, list) or len(labels) != len(pixels):
         found = f"{len(labels):,} in a" if isinstance(labels, list) else "a"
         raise DataError(
             f"{file.where}: expected 'labels', a list of {len(pixels):,} integers, found {found} "
-            f"{type(labels).__name__}; {_AGAIN}."
+            f"{type(labels).__name__}; {AGAIN}."
         )
     for row, label in enumerate(labels):
         if type(label) is not int or not 0 <= label < CLASSES:
             raise DataError(
                 f"{file.where}: the label at row {row} is {str(label)[:40]!r}; expected an integer from 0 to "
-                f"{CLASSES - 1}: {_AGAIN}."
+                f"{CLASSES - 1}: {AGAIN}."
             )
     return np.ascontiguousarray(pixels), np.array(labels, np.int64)
 
@@ -181,7 +198,7 @@ def _entries(file: File) -> dict[str, Any]:
     """A pickled dict, whose keys are bytes in Python 2."""
     pickled = unpickle(file.read(), file.where)
     if not isinstance(pickled, dict):
-        raise DataError(f"{file.where}: expected a dict, found a {type(pickled).__name__}; {_AGAIN}.")
+        raise DataError(f"{file.where}: expected a dict, found a {type(pickled).__name__}; {AGAIN}.")
     return {_text(key): value for key, value in pickled.items()}
 
 
@@ -194,7 +211,7 @@ def _class_names(file: File) -> tuple[str, ...]:
         named = _entries(file).get("label_names")
         names = [_text(name) for name in named] if isinstance(named, list) else []
     if len(names) != CLASSES or not all(name.isprintable() for name in names):
-        raise DataError(f"{file.where}: expected the names of {CLASSES} classes, found {len(names)}; {_AGAIN}.")
+        raise DataError(f"{file.where}: expected the names of {CLASSES} classes, found {len(names)}; {AGAIN}.")
     return tuple(names)
 
 

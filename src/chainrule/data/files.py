@@ -89,19 +89,37 @@ def is_packaged(name: str) -> bool:
     CHAINRULE_DATA may name a folder of other data sets: the packaged files are read then too.
     """
     chosen = os.environ.get(VARIABLE)
-    return name == PACKAGED and (not chosen or (Path(chosen).is_dir() and not idx_files(Path(chosen), name)))
+    if name != PACKAGED or not chosen:
+        return name == PACKAGED
+    folder = _folder(chosen, VARIABLE)
+    return folder.is_dir() and not idx_files(folder, name)
 
 
 def place(data_dir: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
     """The folder of the data sets that are not packaged, and who says so."""
     if data_dir is not None:
-        return Path(data_dir), "data_dir"
+        return _folder(data_dir, "data_dir"), "data_dir"
     if chosen := os.environ.get(VARIABLE):
-        return Path(chosen), VARIABLE
+        return _folder(chosen, VARIABLE), VARIABLE
     try:
         return user_cache() / "data", "the default"
     except RuntimeError as error:  # there is no home
         raise DataError(f"There is no folder for data sets ({error}); name one in {VARIABLE}.") from None
+
+
+def _folder(given: str | os.PathLike[str], origin: str) -> Path:
+    """A path that the system can look for, whether it finds a folder there or not."""
+    try:
+        path = Path(given)
+        path.is_dir()
+    except TypeError:
+        raise DataError(f"{origin}: expected the path of a folder, found a {type(given).__name__}.") from None
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise DataError(
+            f"{given} (from {origin}): expected a folder, the system says '{said}'; name another."
+        ) from None
+    return path
 
 
 def is_in(folder: Path, name: str) -> bool:

@@ -135,13 +135,14 @@ def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> "_He
 
 def _member(archive: zipfile.ZipFile, key: str, path: Path) -> zipfile.ZipInfo:
     """An array in the zip, as the zip describes it."""
-    members = {
-        info.filename.removesuffix(".npy"): info for info in archive.infolist() if info.filename.endswith(".npy")
-    }
-    if key not in members:
-        there = ", ".join(repr(name) for name in list(members)[:20]) or "no arrays"
+    infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+    found = [info for info in infos if info.filename.removesuffix(".npy") == key]
+    if not found:
+        there = ", ".join(repr(info.filename.removesuffix(".npy")) for info in infos[:20]) or "no arrays"
         raise DataError(f"{path}: there is no array {key!r} in the file, which holds {there}; name one of its arrays.")
-    info = members[key]
+    if len(found) > 1:
+        raise DataError(f"{path}: the file has {len(found)} arrays called {key!r}, and only one can be right; {AGAIN}.")
+    (info,) = found
     if info.flag_bits & 1:
         raise DataError(f"{path}: '{key}' is encrypted; expected a file as numpy.savez writes it.")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

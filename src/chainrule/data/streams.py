@@ -42,17 +42,18 @@ class Source:
         return self.size * MOST_DEFLATED if self.packed else self.size
 
 
-def file_path(given: Any, reader: str, kind: str) -> Path:
+def file_path(given: Any, reader: str, kind: str, *, or_folder: bool = False) -> Path:
     """The path of a regular file; `reader` and `kind` ("read_idx", "an IDX file") are for the messages."""
     try:
         path = Path(given)
     except TypeError:
         found = "None" if given is None else f"a {type(given).__name__}"
         raise DataError(f"{reader}: expected the path of a file, found {found}.") from None
+    thing, regular = ("file or folder", "neither a file nor a folder") if or_folder else ("file", "no regular file")
     try:
-        if path.is_file():  # also keeps us from waiting at a pipe
+        if path.is_file() or (or_folder and path.is_dir()):  # also keeps us from waiting at a pipe
             return path
-        what = "this is no regular file" if path.exists() else "there is no such file"
+        what = f"this is {regular}" if path.exists() else f"there is no such {thing}"
     except (OSError, ValueError) as error:  # such as a name that is too long
         what = f"the system says '{getattr(error, 'strerror', None) or error}'"
     raise DataError(f"{path}: expected {kind}, but {what}; check the path.")

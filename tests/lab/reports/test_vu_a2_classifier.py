@@ -13,7 +13,7 @@ from chainrule.lab.experiment import Job
 from chainrule.lab.reports import vu_a2_classes as classes
 from chainrule.lab.reports import vu_a2_classifier as classifier
 
-TRAIN, TEST = 20, 40  # images in a batch file for training, and in that for the test
+TRAIN, TEST = 40, 40  # images in a batch file for training, and in that for the test: as many
 
 
 def records(n, rng):
