@@ -21,6 +21,7 @@ from chainrule.ops.op import OPS
 from chainrule.written.mathematics.derivation import Derivation, derivation, html, latex
 from chainrule.written.mathematics.evaluation import Evaluation, UnlikeError
 from chainrule.written.mathematics.formula import (
+    All,
     Cases,
     Derivative,
     Formula,
@@ -394,6 +395,44 @@ def test_what_only_arranges_says_what_stands_where(f, shapes, expected):
     assert "scatter" not in "".join(found)
 
 
+IMAGES = (2, 2, 5, 6)
+
+
+@pytest.mark.parametrize(
+    ("f", "shapes", "expected"),
+    [
+        (lambda x: cr.max_pool2d(x, 2, 3).sum(), [(2, 2, 3, 3)], r"\max_{k < 2, l < 2} x_{ijkl}"),
+        (lambda x: cr.max_pool2d(x, (1, 3)).sum(), [IMAGES], r"\max_{p < 3} x_{i, j, k, 3\, l + p}"),
+        (lambda x: cr.avg_pool2d(x, 2).sum(), [(2, 2, 3, 3)], r"\frac{1}{4}\, \sum_{k < 2, l < 2} x_{ijkl}"),
+        (lambda x: x.max(axis=(2, 3)).sum(), [IMAGES], r"\max_{k, l} x_{ijkl}"),
+        (
+            lambda x, W: (cr.conv2d(x, W, padding=1) ** 2).sum(),
+            [IMAGES, (3, 2, 3, 3)],
+            r"} & \text{if } 0 \le k + q - 1 < 5 \text{ and } 0 \le l + r - 1 < 6 \\ 0 & \text{else}\end{cases}",
+        ),
+        (lambda x: cr.max_pool2d(x, 3, 1, 1).sum(), [IMAGES], r"\operatorname{maxpool}_{3 \times 3}(x)"),
+        (lambda x: cr.max_pool2d(x, 2).sum(), [IMAGES], r"\operatorname{maxpool}_{2 \times 2}^{\prime\top}(g, "),
+        (lambda x: cr.avg_pool2d(x, 2).sum(), [IMAGES], r"\operatorname{avgpool}_{2 \times 2}^{\top}(g)"),
+        (
+            lambda x, W: (cr.conv2d(x, W, stride=2) ** 2).sum(),
+            [IMAGES, (3, 2, 3, 3)],
+            r"\operatorname{conv}^{\top}(\delta_{a}, W)",
+        ),
+        (
+            lambda x, W: (cr.conv2d(x, W, groups=2) ** 2).sum(),
+            [IMAGES, (4, 1, 3, 3)],
+            r"\operatorname{conv}_{W}^{\top}(\delta_{a}, x)",
+        ),
+    ],
+)
+def test_windows_of_images_say_how_far_they_reach(f, shapes, expected):
+    graph = graph_of(f, *shapes)
+    text, page = latex(graph), html(graph)
+    assert expected in text
+    ElementTree.fromstring(page.split(">", 1)[1].replace("&#160;", " "))
+    assert "2d" not in text + page  # no name of an op
+
+
 def test_a_symbolic_size_stands_in_shapes_and_indices():
     def loss(x, W):
         return ((x.reshape(-1, 2) @ W) ** 2).sum() + (x[1:, 0] * x[:-1, 0]).sum()
@@ -411,6 +450,8 @@ def test_a_formula_has_no_value_outside_of_an_array():
     np.testing.assert_array_equal(evaluation(Cases(Relation(Index("i"), "<", Number(2)), after, Number(0))), [1, 2, 0])
     between = Relation(Relation(Number(1), "≤", Index("i")), "<", Number(2))
     np.testing.assert_array_equal(evaluation(between), [False, True, False])
+    both = All((Relation(Index("i"), "<", Number(2)), Relation(Index("i"), "≥", Number(1))))
+    np.testing.assert_array_equal(evaluation(both), [False, True, False])
 
 
 def used(part):

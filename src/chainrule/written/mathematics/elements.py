@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from chainrule.graph.graph import Equation, show_attribute
 from chainrule.ops import dims
+from chainrule.ops.convolution import Conv2d, Conv2dInput, Conv2dWeight
 from chainrule.ops.dims import Dim, Later
 from chainrule.ops.indexing import ARRAY
 from chainrule.ops.op import Op
+from chainrule.ops.pooling import AvgPool2d, AvgPool2dInput, MaxPool2d, MaxPool2dInput, MaxPool2dOutput
 from chainrule.ops.structure import Reshape
 from chainrule.written.mathematics.formula import (
     PRODUCT,
     Call,
-    Cases,
     Fence,
     Formula,
     Index,
@@ -26,6 +27,7 @@ from chainrule.written.mathematics.formula import (
     add,
     big,
     bracketed,
+    cases,
     divide,
     multiply,
     power,
@@ -36,6 +38,11 @@ from chainrule.written.mathematics.numerals import number
 if TYPE_CHECKING:
     from chainrule.written.mathematics.formulas import Formulas
 
+IMAGES: Mapping[type[Op], tuple[str, str]] = {  # their names, with marks, and what stands below them; else the kernel
+    Conv2d: ("conv", ""), Conv2dInput: ("convᵀ", ""), Conv2dWeight: ("convᵀ", "W"),
+    MaxPool2d: ("maxpool", ""), MaxPool2dInput: ("maxpool′ᵀ", ""), MaxPool2dOutput: ("maxpool′", ""),
+    AvgPool2d: ("avgpool", ""), AvgPool2dInput: ("avgpoolᵀ", ""),
+}  # fmt: skip
 At = tuple[Formula | None, ...] | None  # an index for each axis, None for what stays free; or none at all: the matrix
 
 
@@ -131,7 +138,11 @@ def opaque(e: Equation, values: tuple[Formula, ...]) -> Formula:
         return Call(e.op.name, values, compute=Applied(e.op, e.attributes), note=shape)
     said = [e.attributes[key] for key in ("axis", "index", "order", "widths") if key in e.attributes]
     note = ", ".join(map(show_attribute, said[0])) if said and isinstance(said[0], tuple) else "".join(map(str, said))
-    return Call(e.op.name, values, compute=Applied(e.op, e.attributes), note=note)
+    name = e.op.name
+    if e.op in IMAGES:
+        name, note = IMAGES[e.op]
+        note = note or "×".join(map(str, e.attributes.get("kernel", ())))
+    return Call(name, values, compute=Applied(e.op, e.attributes), note=note)
 
 
 class Applied:
@@ -207,9 +218,7 @@ def scatter(f: "Formulas", e: Equation, at: At) -> Formula:
             conditions.append(Relation(f.value(a, places[len(places) - len(a.shape) :]), "=", i))
         else:
             conditions.append(Relation(i, "=", _counted(part, size)))
-    total = f.value(x, tuple(inner))
-    for limit in ranges:
-        total = Cases(limit, total, Number(0))
+    total = cases(ranges, f.value(x, tuple(inner)), Number(0))
     for condition in reversed(conditions):
         if condition.left != condition.right:  # on an axis of size 1 both are 0
             total = multiply(Fence("[", condition), total, "numbers")
@@ -230,10 +239,7 @@ def pad(f: "Formulas", e: Equation, at: At) -> Formula:
         place, limits = _placed(i, slice(before, None), size, length)
         inner.append(place)
         ranges += limits
-    total = f.value(x, tuple(inner))
-    for limit in ranges:
-        total = Cases(limit, total, number(float(e.attributes["value"])))
-    return total
+    return cases(ranges, f.value(x, tuple(inner)), number(float(e.attributes["value"])))
 
 
 def _placed(i: Formula, part: slice, size: Any, length: Any) -> tuple[Formula, list[Relation]]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from chainrule.ops import dims
 from chainrule.written.mathematics.formula import (
+    All,
     Big,
     Call,
     Cases,
@@ -111,6 +112,8 @@ class Evaluation:
                 return np.logical_and(*self._aligned(first, Relation(first.right, f.sign, f.right)))
             case Relation():
                 return np.asarray(RELATIONS[f.sign](*self._aligned(f.left, f.right)))
+            case All():
+                return np.asarray(np.logical_and.reduce(np.broadcast_arrays(*self._aligned(*f.relations))))
             case Cases():
                 return np.where(*self._aligned(f.condition, f.yes, f.no))
             case Call():

@@ -3,7 +3,7 @@
 Brackets are set where a formula is built, by `add`, `multiply` and their kin; whoever writes one only walks the tree.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -152,11 +152,18 @@ class Call(Formula):
 
 @dataclass(frozen=True)
 class Big(Formula):
-    """Σ, max or min over running indices, each from the first to the last."""
+    """Σ, max or min over running indices, each from the first to the last; `ends` says where the axes do not."""
 
     operator: str
     indices: tuple[str, ...]
     body: Formula
+    ends: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def below(self) -> tuple[Formula, ...]:
+        """What stands below the sign: i, or i < 2."""
+        ends = dict(self.ends)
+        return tuple(Relation(Index(i), "<", Number(ends[i])) if i in ends else Index(i) for i in self.indices)
 
     @property
     def level(self) -> int:
@@ -178,6 +185,17 @@ class Relation(Formula):
     left: Formula
     sign: str
     right: Formula
+
+    @property
+    def level(self) -> int:
+        return RELATION
+
+
+@dataclass(frozen=True)
+class All(Formula):
+    """Several relations that hold together."""
+
+    relations: tuple[Formula, ...]
 
     @property
     def level(self) -> int:
@@ -356,17 +374,24 @@ def call(function: str, *arguments: Formula) -> Formula:
     return Call(function, arguments, bare=single and function in BARE)
 
 
-def big(operator: str, indices: tuple[str, ...], body: Formula) -> Formula:
+def cases(relations: Sequence[Formula], yes: Formula, no: Formula) -> Formula:
+    """One of two values: the first where all of these hold."""
+    if not relations:
+        return yes
+    return Cases(relations[0] if len(relations) == 1 else All(tuple(relations)), yes, no)
+
+
+def big(operator: str, indices: tuple[str, ...], body: Formula, ends: tuple[tuple[str, int], ...] = ()) -> Formula:
     """Σ over indices."""
     if not indices:
         return body
     if isinstance(body, Big) and body.operator == operator:
-        return Big(operator, (*indices, *body.indices), body.body)
+        return Big(operator, (*indices, *body.indices), body.body, (*ends, *body.ends))
     if operator == "sum" and isinstance(body, Sum) and len(body.terms) == 1:
-        return negative(big(operator, indices, body.terms[0][1]))
+        return negative(big(operator, indices, body.terms[0][1], ends))
     if operator == "sum" and (chosen := _chosen(indices, body)):
-        return big(operator, *chosen)
-    return Big(operator, indices, bracketed(body, PRODUCT))
+        return big(operator, *chosen, ends)
+    return Big(operator, indices, bracketed(body, PRODUCT), ends)
 
 
 def _chosen(indices: tuple[str, ...], body: Formula) -> tuple[tuple[str, ...], Formula] | None:

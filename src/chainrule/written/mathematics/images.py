@@ -7,14 +7,15 @@ from chainrule.graph.graph import Equation
 from chainrule.written.mathematics.elements import At, NeedsIndicesError, counted, running
 from chainrule.written.mathematics.formula import (
     PRODUCT,
-    Cases,
     Formula,
     Fraction,
+    Index,
     Number,
     Relation,
     add,
     big,
     bracketed,
+    cases,
     multiply,
 )
 
@@ -70,9 +71,10 @@ def pool(f: "Formulas", e: Equation, at: At) -> Formula:
     if _is_long(f) or (any(e.attributes["padding"]) and not is_mean):
         return f.opaque(e, at)
     met = _met(f, e, (n, c), (h, v), (i, j))
+    ends = tuple((k.letter, size) for k, size in zip((i, j), kernel, strict=True) if isinstance(k, Index))
     if not is_mean:
-        return big("max", running(i, j), met)
-    return multiply(Fraction(Number(1), Number(math.prod(kernel))), big("sum", running(i, j), met), "numbers")
+        return big("max", running(i, j), met, ends)
+    return multiply(Fraction(Number(1), Number(math.prod(kernel))), big("sum", running(i, j), met, ends), "numbers")
 
 
 def _places(at: At) -> tuple[Formula, ...]:
@@ -106,10 +108,8 @@ def _met(
 
 def _within(term: Formula, indices: list[Formula], size: tuple[int, ...], kept: list[bool], other: float) -> Formula:
     """A term where these indices are within an array of this size, elsewhere another number."""
-    for index, n, needed in zip(indices, size, kept, strict=True):
-        if needed:
-            term = Cases(Relation(Relation(Number(0), "≤", index), "<", Number(n)), term, Number(other))
-    return term
+    inside = [Relation(Relation(Number(0), "≤", index), "<", Number(n)) for index, n in zip(indices, size, strict=True)]
+    return cases([x for x, needed in zip(inside, kept, strict=True) if needed], term, Number(other))
 
 
 def _times(factor: int, i: Formula) -> Formula:

@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Collection
 
 from chainrule.written.mathematics.formula import (
+    All,
     Big,
     Call,
     Cases,
@@ -57,6 +58,7 @@ GREEK = dict(
 SPECIAL = {"eps": "epsilon", "lam": "lambda", "lambda_": "lambda", "lr": "eta", "loss": "L", "Gamma": "Γ", "Sigma": "Σ"}
 ACCENTS = {"hat": "hat", "bar": "bar", "tilde": "tilde", "dot": "dot"}
 SIGNS = {"∈": r"\in", "≠": r"\ne", "≤": r"\le", "≥": r"\ge", "←": r"\leftarrow"}
+MARKS = {"′": r"\prime", "ᵀ": r"\top"}  # what stands above the name of a function
 _LETTERS = {
     **{letter: f"\\{name}" for name, letter in GREEK.items()},
     **{c: f"\\{unicodedata.name(c).split()[-1].title()}" for c in "ΓΔΘΞΠΣΦΨΩ"},
@@ -126,12 +128,14 @@ def write(f: Formula) -> str:
             return write(f.inside)
         case Relation():
             return f"{write(f.left)} {SIGNS.get(f.sign, f.sign)} {write(f.right)}"
+        case All():
+            return r" \text{ and } ".join(map(write, f.relations))
         case Cases():
             yes, condition, no = map(write, (f.yes, f.condition, f.no))
             return rf"\begin{{cases}}{yes} & \text{{if }} {condition} \\ {no} & \text{{else}}\end{{cases}}"
         case Big():
             operator = "\\" + f.operator
-            return rf"{operator}_{{{', '.join(f.indices)}}} {write(f.body)}"
+            return rf"{operator}_{{{', '.join(map(write, f.below))}}} {write(f.body)}"
         case Fence():
             return _in_brackets(write(f.inside), f.bracket)
         case Call():
@@ -180,8 +184,10 @@ def _number(text: str) -> str:
 
 
 def _call(f: Call) -> str:
-    name = {"": "", "σ": r"\sigma"}.get(f.function, _function(f.function))
+    letters = f.function.rstrip("".join(MARKS))
+    name = {"": "", "σ": r"\sigma"}.get(letters, _function(letters))
     name += f"_{{{_note(f.note)}}}" if f.note else ""
+    name += f"^{{{''.join(MARKS[c] for c in f.function[len(letters) :])}}}" if letters != f.function else ""
     arguments = ", ".join(map(write, f.arguments))
     return f"{name} {arguments}" if f.bare else name + _in_brackets(arguments, "(")
 

@@ -3,6 +3,7 @@
 from html import escape
 
 from chainrule.written.mathematics.formula import (
+    All,
     Big,
     Call,
     Cases,
@@ -58,8 +59,10 @@ def write(f: Formula) -> str:
         case Relation():
             return _row(write(f.left), _operator(f.sign), write(f.right))
         case Big():
-            under = f"<munder>{_big(f.operator)}{_row(_operator(',').join(map(_identifier, f.indices)))}</munder>"
+            under = f"<munder>{_big(f.operator)}{_row(_operator(',').join(map(write, f.below)))}</munder>"
             return _row(under, write(f.body))
+        case All():
+            return _row("<mtext>&#160;and&#160;</mtext>".join(map(write, f.relations)))
         case Fence():
             return _row(_bracket(f.bracket), write(f.inside), _bracket({"(": ")", "[": "]", "|": "|"}[f.bracket]))
         case Cases():
@@ -147,8 +150,11 @@ def _big(operator: str) -> str:
 
 
 def _function(f: Call) -> str:
-    name = f"<mi>{escape(f.function)}</mi>" if f.function else ""
-    return f"<msub>{name}<mn>{escape(f.note)}</mn></msub>" if f.note else name
+    letters = f.function.rstrip("′ᵀ")
+    name = f"<mi>{escape(letters)}</mi>" if letters else ""
+    name = f"<msub>{name}<mn>{escape(f.note)}</mn></msub>" if f.note else name
+    marks = f.function[len(letters) :].replace("ᵀ", "⊤")
+    return f"<msup>{_row(name)}{_operator(marks)}</msup>" if marks else name
 
 
 def _cases(f: Cases) -> str:

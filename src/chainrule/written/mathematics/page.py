@@ -27,6 +27,9 @@ STYLE = """
 SIGNS = {
     "⊙": "⊙ multiplies element by element; so do fractions, powers and functions of matrices.",
     '<mo stretchy="true" fence="true">[': "[ ] is 1 where the condition holds, else 0.",
+    "<mi>conv</mi>": "conv⊤ is the gradient of a convolution by its images, with W below it that by its kernels.",
+    "<mi>maxpool</mi>": "maxpool′⊤(g, x) puts g where x is largest in each window; maxpool′ takes what stands there.",
+    "<mi>avgpool</mi>": "avgpool⊤ gives each element of a window an equal share.",
     "θ": "θ stands for each parameter.",
 }
 Row = tuple[Formula, str, Formula, str]  # the left side, the sign, the right side, the rule in words
