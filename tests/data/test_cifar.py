@@ -224,10 +224,10 @@ WRONG_PICKLES = {
     "no labels": ({"data": BLACK}, "a list of 2 integers, found a NoneType"),
     "label 10": (two(labels=[0, 10]), "the label at row 1 is '10'; expected an integer from 0 to 9"),
     "label -1": (two(labels=[-1, 0]), "the label at row 0 is '-1'"),
-    "a huge label": (two(labels=[0, 2**2000]), "the label at row 1 is '1"),
+    "a huge label": (two(labels=[0, 2**2000]), "the label at row 1 is of type int; expected"),
     "a label that is no number": (two(labels=[0, "cat"]), "the label at row 1 is 'cat'"),
     "a label that is true": (two(labels=[0, True]), "the label at row 1 is 'True'"),
-    "a label within a list": (two(labels=[0, [1]]), r"the label at row 1 is '\[1\]'"),
+    "a label within a list": (two(labels=[0, [1]]), "the label at row 1 is of type list; expected"),
 }
 
 
@@ -249,7 +249,17 @@ def test_a_batch_that_runs_a_command_is_refused_and_runs_nothing(write, tmp_path
     assert not (tmp_path / "touched").exists()
 
 
-@pytest.mark.parametrize(("names", "message"), [([], "found 0"), ("cat", "found 0"), (["cat"], "found 1")])
+def laughs(names):
+    for _ in range(20):
+        names = [names, names]
+    return [names] * 10
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [([], "found 0"), ("cat", "found 0"), (["cat"], "found 1"), (laughs("ha"), "found 0")],
+    ids=["none", "a text", "one", "a million in each"],
+)
 def test_wrong_names_in_the_python_version(names, message, write):
     with pytest.raises(DataError, match=rf"batches\.meta: expected the names of 10 classes, {message}"):
         read_cifar(write("cifar-10-batches-py", **{"batches.meta": pickle.dumps({"label_names": names})}))

@@ -172,6 +172,41 @@ def test_refused(case):
     assert "\n" not in text
 
 
+def text(value: str) -> bytes:
+    return b"X" + len(value).to_bytes(4, "little") + value.encode()
+
+
+ENCODE = b"c_codecs\nencode\n"
+LAUGHS = b"]q\x00(K\x01K\x01e" + b"".join(b"](h%ch%ceq%c" % (k, k, k + 1) for k in range(40))  # 2^41 numbers, as text
+DEEP = b")" + b"\x85" * 50_000
+QUOTED = {
+    "many laughs in a module": (whole(LAUGHS + text("a") + b"\x93"), "on a str finds a list"),
+    "many laughs in a name": (whole(text("a") + LAUGHS + b"\x93"), "on a str finds a list"),
+    "many laughs in a dtype": (whole(b"cnumpy\ndtype\n(" + LAUGHS + b"tR"), "calls dtype in a way that NumPy does not"),
+    "a deep module": (whole(DEEP + text("a") + b"\x93"), "on a str finds a tuple"),
+    "a deep dtype": (whole(b"cnumpy\ndtype\n(" + DEEP + b"tR"), "calls dtype in a way that NumPy does not"),
+    "a long dtype": (whole(b"cnumpy\ndtype\n(" + text("a" * 10**6) + b"tR"), "dtype 'aaa"),
+    "a long word": (b"S" + b"a" * 10**6 + b"\n.", "no string quotes around"),
+    "a long number": (b"F" + b"a" * 10**6 + b"\n.", "could not convert"),
+    "the same text again and again": (
+        whole(text("a" * 10**6) + b"q\x01" + text("latin1") + b"q\x02" + (ENCODE + b"h\x01h\x02\x86R") * 100),
+        "it makes more bytes of its texts than it has",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", QUOTED)
+def test_what_is_quoted_and_made_is_short(case):
+    raw, message = QUOTED[case]
+    tracemalloc.start()
+    with pytest.raises(DataError, match=message) as caught:
+        unpickle(raw, "f")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(str(caught.value)) < 400
+    assert peak < 20 * 2**20
+
+
 BOMBS = {
     "a far memo": b"\x80\x02K\x01r\xff\xff\xff\x7f.",  # Python's own machine would make a table of 2 billion
     "memory at once": b"\x80\x02\x8e" + (2**40).to_bytes(8, "little") + b"abc.",

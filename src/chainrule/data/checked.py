@@ -81,7 +81,7 @@ def finite_numbers(values: npt.ArrayLike, where: str) -> Array:
         return array
     first: tuple[int, ...] = ()
     wrong = start = 0
-    for block in _blocks(array):
+    for block in blocks(array):
         bad = ~np.isfinite(block)
         if bad.any() and not first:
             row, *rest = np.unravel_index(int(bad.argmax()), bad.shape)
@@ -95,7 +95,7 @@ def finite_numbers(values: npt.ArrayLike, where: str) -> Array:
     )
 
 
-def _blocks(array: Array) -> Iterator[Array]:
+def blocks(array: Array) -> Iterator[Array]:
     """Some rows after others, so that an array in a mapped file is read once and never as a whole."""
     rows = max(1, _BLOCK * len(array) // max(1, array.nbytes))
     return (array[start : start + rows] for start in range(0, len(array), rows))
@@ -107,7 +107,7 @@ def is_finite(array: Array) -> bool:
         return True
     # The smallest and the largest tell it, without a second array as large as the first.
     with np.errstate(invalid="ignore"):
-        return all(np.isfinite([block.min(), block.max()]).all() for block in _blocks(array))
+        return all(np.isfinite([block.min(), block.max()]).all() for block in blocks(array))
 
 
 def class_targets(

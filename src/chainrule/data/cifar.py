@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.data.archives import File, in_archive, in_folder
+from chainrule.data.archives import MOST_AT_ONCE, File, in_archive, in_folder
 from chainrule.data.dataset import Dataset
 from chainrule.data.encoding import check_labels
 from chainrule.data.streams import AGAIN, file_path
-from chainrule.data.unpickling import unpickle
+from chainrule.data.unpickling import shown, unpickle
 from chainrule.errors import DataError
 
 Array = np.ndarray[Any, Any]
@@ -188,15 +188,15 @@ def _unpickled(file: File) -> _Images:
     for row, label in enumerate(labels):
         if type(label) is not int or not 0 <= label < CLASSES:
             raise DataError(
-                f"{file.where}: the label at row {row} is {str(label)[:40]!r}; expected an integer from 0 to "
+                f"{file.where}: the label at row {row} is {shown(label)}; expected an integer from 0 to "
                 f"{CLASSES - 1}: {AGAIN}."
             )
     return np.ascontiguousarray(pixels), np.array(labels, np.int64)
 
 
-def _entries(file: File) -> dict[str, Any]:
+def _entries(file: File, most: int = MOST_AT_ONCE) -> dict[str, Any]:
     """A pickled dict, whose keys are bytes in Python 2."""
-    pickled = unpickle(file.read(), file.where)
+    pickled = unpickle(file.read(most), file.where)
     if not isinstance(pickled, dict):
         raise DataError(f"{file.where}: expected a dict, found a {type(pickled).__name__}; {AGAIN}.")
     return {_text(key): value for key, value in pickled.items()}
@@ -208,12 +208,16 @@ def _class_names(file: File) -> tuple[str, ...]:
         names = _text(file.read(_MOST_NAMES)).split("\n")
         names = [name.strip() for name in names if name.strip()]
     else:
-        named = _entries(file).get("label_names")
-        names = [_text(name) for name in named] if isinstance(named, list) else []
+        named = _entries(file, _MOST_NAMES).get("label_names")
+        names = list(map(_text, named[: CLASSES + 1])) if isinstance(named, list) and _are_texts(named) else []
     if len(names) != CLASSES or not all(name.isprintable() for name in names):
         raise DataError(f"{file.where}: expected the names of {CLASSES} classes, found {len(names)}; {AGAIN}.")
     return tuple(names)
 
 
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+def _are_texts(values: list[Any]) -> bool:
+    return all(isinstance(value, str | bytes) for value in values)
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from chainrule.data.checked import Stored, check_stored, from_file
+from chainrule.data.checked import Stored, blocks, check_stored, from_file
 from chainrule.data.dataset import Dataset
 from chainrule.data.streams import AGAIN, MOST_DEFLATED, file_path, fill, opened
 from chainrule.errors import DataError
@@ -62,6 +62,7 @@ def read_npy(path: str | os.PathLike[str], *, mmap: bool = False, limit: int = 2
         header.check(source.size)
         if mmap and header.count:
             mapped: Array = np.memmap(path, header.dtype, "r", header.length, header.shape, header.order)
+            header.check_bools(mapped)
             return mapped
         if header.nbytes > limit:
             raise DataError(
@@ -123,7 +124,8 @@ def _zip_faults(path: Path) -> Iterator[None]:
         said = " ".join(str(error).split())[:200]
         if said == "File is not a zip file":
             raise DataError(f"{path}: expected an .npz file, which is a zip, found another format; {AGAIN}.") from None
-        raise DataError(f"{path}: the file is damaged, zip says '{said}'; {AGAIN}.") from None
+        what = f"zip says '{said}'" if said else "its parts do not fit together"
+        raise DataError(f"{path}: the file is damaged, {what}; {AGAIN}.") from None
 
 
 def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> "_Header":
@@ -184,14 +186,17 @@ class _Header:
                 warnings.simplefilter("ignore")  # of what Python 2 wrote
                 self.shape, fortran, self.dtype = reader(io.BytesIO(content[8:]))
         except Exception as error:  # the header is a Python expression, and anything can be wrong with one
-            raise self._damaged(f"NumPy says '{' '.join(str(error).split())[:200]}'") from None
+            said = " ".join(str(error).split())[:200]
+            is_of_use = said and " at 0x" not in said  # not an object's address
+            raise self._damaged(f"NumPy says '{said}'" if is_of_use else "its header describes no array") from None
         self.order: Literal["C", "F"] = "F" if fortran else "C"
         if self.dtype.kind not in "biuf":
             pickled = " (a pickle, which could run anything)" if self.dtype.hasobject else ""
             raise DataError(f"{where}: it has dtype {self.dtype}{pickled}; expected real numbers.")
         # NumPy refuses some shapes without a single element, so here an axis of 0 counts as 1.
         full = math.prod(max(n, 1) for n in self.shape) * self.dtype.itemsize
-        if len(self.shape) > _MOST_DIMENSIONS or any(n < 0 for n in self.shape) or (not self.count and full >= 2**63):
+        odd = len(self.shape) > _MOST_DIMENSIONS or any(type(n) is not int or n < 0 for n in self.shape)  # not True
+        if odd or (not self.count and full >= 2**63):
             raise self._damaged(f"its shape is {self.shape}")
 
     def __str__(self) -> str:
@@ -215,10 +220,14 @@ class _Header:
         array: Array = np.empty(self.count, self.dtype)
         if fill(stream, array) < self.nbytes or stream.read(1):  # at the end, zip compares its checksum
             raise self._damaged(f"the header promises {self}, but fewer or more follow")
-        if self.dtype.kind == "b" and self.count and array.view(np.uint8).max() > 1:
-            raise self._damaged("it has bools that are neither 0 nor 1")
+        self.check_bools(array)
         array = array.reshape(self.shape, order=self.order)
         return array.astype(self.dtype.newbyteorder("="), copy=False)
+
+    def check_bools(self, array: Array) -> None:
+        """Raise a DataError if a bool is anything but 0 or 1; what NumPy does with such ones is anybody's guess."""
+        if self.dtype.kind == "b" and any(block.view(np.uint8).max() > 1 for block in blocks(np.atleast_1d(array))):
+            raise self._damaged("it has bools that are neither 0 nor 1")
 
     def _damaged(self, what: str) -> DataError:
         return DataError(f"{self._where}: the file is damaged: {what}; {AGAIN}.")

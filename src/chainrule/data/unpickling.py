@@ -16,6 +16,7 @@ import numpy as np
 from chainrule.errors import DataError
 
 _MOST_OPERATIONS = 1 << 20  # a batch of CIFAR-10 has about 60,000
+_LONGEST_TEXT, _LONGEST_WORD = 100, 40  # characters that a message quotes
 
 # What NumPy's pickles call, in its first version and its second, from Python 2 and 3; what each is called here.
 _ADMITTED = {
@@ -66,7 +67,7 @@ def unpickle(raw: bytes, where: str) -> Any:
     DataError
         If the pickle is damaged, or asks for anything but these.
     """
-    machine = _Machine()
+    machine = _Machine(len(raw))
     at = 0
     try:
         with warnings.catch_warnings():
@@ -83,11 +84,20 @@ def unpickle(raw: bytes, where: str) -> Any:
     except _RefusalError as refusal:
         what = str(refusal)
     except (LookupError, ValueError) as error:  # an empty stack, a broken string: whatever the parser says
-        what = str(error).partition("\n")[0] or type(error).__name__
+        what = str(error).partition("\n")[0][:_LONGEST_TEXT] or type(error).__name__
     raise DataError(
         f"{where}: expected a pickle of plain containers and uint8 arrays, but {what} (byte {at:,} of {len(raw):,}); "
         "this is not the published file: get it again, and do not open this one with pickle."
     )
+
+
+def shown(value: Any) -> str:
+    """A pickled value in a message: a list may hold itself or a billion others, and a number have a million digits."""
+    if isinstance(value, str | bytes):
+        return repr(value[:_LONGEST_WORD])
+    if value is None or (isinstance(value, int) and value.bit_length() < 100):  # also True and False
+        return repr(str(value))
+    return f"of type {type(value).__name__.lstrip('_')}"
 
 
 class _RefusalError(Exception):
@@ -97,7 +107,8 @@ class _RefusalError(Exception):
 class _Machine:
     """The stack, and what each operation does with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: int) -> None:
+        self.budget = budget  # characters that may become bytes: each of them is in the file once
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
@@ -126,9 +137,9 @@ class _Machine:
             case "BINGET" | "LONG_BINGET":
                 stack.append(self.memo[argument])
             case "GLOBAL" | "STACK_GLOBAL":
-                stack.append(_named(argument or " ".join(map(str, self._popped(2)))))
+                stack.append(_named(argument or " ".join(_of(str, name) for name in self._popped(2))))
             case "REDUCE":
-                stack.append(_called(*self._popped(2)))
+                stack.append(self._called(*self._popped(2)))
             case "BUILD":
                 _build(*self._popped(2, keep=1))
             case _:
@@ -152,6 +163,27 @@ class _Machine:
                 _set(_of(dict, stack[-1]), items)
             case _:
                 raise _RefusalError(f"it has the operation {operation}, which such a pickle does not need")
+
+    def _called(self, function: Any, arguments: Any) -> Any:
+        """What one of the admitted functions would return."""
+        match function, arguments:
+            case _Name("encode"), (str() as text, "latin1" | "latin-1" | b"latin1"):
+                self.budget -= len(text)
+                if self.budget < 0:
+                    raise _RefusalError("it makes more bytes of its texts than it has")
+                return text.encode("latin-1")
+            case _Name("dtype"), ("u1" | b"u1", *_):
+                return _Bytes()
+            case _Name("dtype"), (str() | bytes() as code, *_):
+                raise _RefusalError(f"an array has the dtype {shown(code)}, not uint8")
+            case _Name("array"), (_Name("ndarray"), (0,), b"b" | "b"):
+                return _Array()
+            case _Name("buffer"), (bytes() as raw, _Bytes(), tuple() as shape, "C" | "F" as order):
+                array = _Array()
+                array.value = _reshaped(raw, shape, order)
+                return array
+        what = function.is_ if isinstance(function, _Name) else type(function).__name__
+        raise _RefusalError(f"it calls {what} in a way that NumPy does not")
 
     def _popped(self, count: int, keep: int = 0) -> list[Any]:
         """The topmost values, of which the lowest `keep` stay on the stack."""
@@ -188,25 +220,6 @@ def _named(name: str) -> _Name:
     if name not in _ADMITTED:
         raise _RefusalError(f"it asks for the function {'.'.join(name.split())[:80]!r}, that is to run code")
     return _Name(_ADMITTED[name])
-
-
-def _called(function: Any, arguments: Any) -> Any:
-    """What one of the admitted functions would return."""
-    match function, arguments:
-        case _Name("encode"), (str() as text, "latin1" | "latin-1" | b"latin1"):
-            return text.encode("latin-1")
-        case _Name("dtype"), ("u1" | b"u1", *_):
-            return _Bytes()
-        case _Name("dtype"), (code, *_):
-            raise _RefusalError(f"an array has the dtype {str(code)[:40]!r}, not uint8")
-        case _Name("array"), (_Name("ndarray"), (0,), b"b" | "b"):
-            return _Array()
-        case _Name("buffer"), (bytes() as raw, _Bytes(), tuple() as shape, "C" | "F" as order):
-            array = _Array()
-            array.value = _reshaped(raw, shape, order)
-            return array
-    what = function.is_ if isinstance(function, _Name) else type(function).__name__
-    raise _RefusalError(f"it calls {what} in a way that NumPy does not")
 
 
 def _build(target: Any, state: Any) -> None:
