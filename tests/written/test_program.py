@@ -292,6 +292,18 @@ def test_a_convolution_is_windows_a_sum_of_products_and_one_addition_for_each_we
     assert cr.longhand(f, *arrays, argnums=(0, 1, 2), batch={"x": 0}) == IMAGES
 
 
+def test_the_parts_of_a_convolution_by_groups_are_called_what_they_are():
+    def f(x, W):
+        return (cr.conv2d(x, W, groups=2) ** 2).sum()
+
+    text = cr.longhand(f, np.ones((2, 4, 5, 5)), np.ones((6, 2, 3, 3)), argnums=(0, 1))
+    for line in ("G = d_a.reshape(2, 2, 3, 3, 3)", "kernels = W.reshape(2, 3, 2, 3, 3)"):
+        assert f"    {line} " in text
+    assert text.count("by groups") == 2
+    assert "np.einsum('ngohw,goc->ngchw', G, kernels[..., i, j])" in text
+    assert "a weight and what it meets" not in text  # the loop says it: each weight hands G back
+
+
 def test_the_letters_of_a_loop_are_nobodys_arguments():
     def f(i, j):
         return cr.conv2d(i, j).sum()

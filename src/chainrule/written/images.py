@@ -83,7 +83,10 @@ class Images:
             term, shape = "np.einsum('nohw,oc->nchw', {0}, {1}[..., i, j])", (g.shape[0], w.shape[1], *size)
             return self._spread(g, w, shape=shape, term=term, **options)
         term, shape = "np.einsum('ngohw,goc->ngchw', {0}, {1}[..., i, j])", (g.shape[0], groups, w.shape[1], *size)
-        return _joined(self._spread(_parted(g, 1, groups), _parted(w, 0, groups), shape=shape, term=term, **options), 1)
+        parted = _parted(g, 1, groups), _parted(w, 0, groups)
+        for x, name in zip(parted, ("G", "kernels"), strict=True):
+            self.names[self._note(x, "by groups").variable] = name
+        return self._note(_joined(self._spread(*parted, shape=shape, term=term, **options), 1), "groups as channels")
 
     def _to_kernels(self, g: Any, x: Any, kernel: Pair, groups: int, **slides: Any) -> Any:
         seen = self._seen(x, kernel, **slides)
