@@ -189,6 +189,7 @@ X = np.zeros((2, 4, 5, 6))
         (lambda: cr.conv2d(X, np.zeros((3, 2, 3, 3)), groups=2), "4 channels in and 3 out cannot be parted into 2"),
         (lambda: cr.conv2d(X, np.zeros((3, 4, 3, 3)), groups=0), "groups is 0; expected an int of at least 1"),
         (lambda: cr.conv2d(X[0], np.zeros((3, 4, 3, 3))), r"expected images of shape \(N, .*, found \(4, 5, 6\)"),
+        (lambda: cr.conv2d(X, np.zeros((4, 3)), padding="same"), r"expected kernels of shape"),
         (lambda: cr.conv2d(X, np.zeros((4, 3))), r"expected kernels of shape \(O, .*, found \(4, 3\)"),
         (lambda: cr.conv2d(X, np.zeros((3, 4, 3, 3)), np.zeros(4)), r"the bias has shape \(4,\); expected \(3,\)"),
         (
@@ -197,7 +198,7 @@ X = np.zeros((2, 4, 5, 6))
         ),
         (lambda: cr.conv2d(X, np.zeros((3, 4, 3, 3)), padding=1.5), "padding is 1.5; expected an int of at least 0"),
         (lambda: cr.conv2d(X, np.zeros((3, 4, 2, 3)), padding="same"), "needs stride 1 and a kernel of odd sizes"),
-        (lambda: cr.conv2d(X, np.zeros((3, 4, 0, 3))), r"of at least 1 x 1, found \(3, 4, 0, 3\)"),
+        (lambda: cr.conv2d(X, np.zeros((3, 4, 0, 3))), r"at least 1 x 1, found \(3, 4, 0, 3\)"),
         (lambda: cr.conv2d(X, np.zeros((3, 4, 3, 3)), stride=True), "stride is True; expected an int"),
         (lambda: cr.conv2d(X, np.zeros((3, 4, 3, 3)), groups=True), "groups is True; expected an int"),
         (lambda: cr.max_pool2d(X[:, :, :1, :1], 2, 1, 1, 2), "dilation 2 x 2 meets no row of an input of 1 x 1"),

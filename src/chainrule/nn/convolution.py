@@ -93,7 +93,7 @@ class MaxPool2d(Module):
     Parameters
     ----------
     kernel_size, stride, padding, dilation : int, or a pair for height and width
-        Windows are `stride` apart, by default their own size.
+        Windows are `stride` apart, by default their own size; `padding` is at most half of a window.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class AvgPool2d(Module):
     Parameters
     ----------
     kernel_size, stride, padding : int, or a pair for height and width
-        Windows are `stride` apart, by default their own size.
+        Windows are `stride` apart, by default their own size; `padding` is at most half of a window.
     """
 
     def __init__(self, kernel_size: OneOrTwo, stride: OneOrTwo | None = None, padding: OneOrTwo = 0) -> None:

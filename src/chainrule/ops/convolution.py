@@ -70,10 +70,7 @@ class Conv2d(Convolution):
 
     def shape(x, w, stride, padding, dilation, groups):
         windows.check_images("conv2d", x)
-        if len(w) != 4 or any(dims.same(n, 0) for n in w[2:]):
-            raise ShapeError(
-                f"conv2d: expected kernels of shape (O, C, height, width), of at least 1 x 1, found {show(w)}."
-            )
+        _check_kernels(w)
         _check_channels(x[1], w, groups)
         return (x[0], w[0], *windows.count("conv2d", x[2:], w[2:], stride, padding, dilation))
 
@@ -158,6 +155,11 @@ class Conv2dWeight(Convolution):
         for i, j, k in _products(x.shape, w.shape, g.shape, **slides):
             w[j] += g[k] * x[i]
         return w
+
+
+def _check_kernels(w: Shape) -> None:
+    if len(w) != 4 or any(dims.same(n, 0) for n in w[2:]):
+        raise ShapeError(f"conv2d: expected kernels of shape (O, C, height, width), at least 1 x 1, found {show(w)}.")
 
 
 def _check_channels(channels: Size, w: Shape, groups: int) -> None:
@@ -273,6 +275,7 @@ def conv2d(
         If the shapes do not fit together, or the kernel does not fit into the images.
     """
     x, weight = windows.array(x), windows.array(weight)
+    _check_kernels(weight.shape)
     if not isinstance(groups, (int, np.integer)) or isinstance(groups, bool) or groups < 1:
         raise ShapeError(f"conv2d: groups is {groups!r}; expected an int of at least 1.")
     steps, spread_by = windows.pair(stride, "conv2d", "stride"), windows.pair(dilation, "conv2d", "dilation")

@@ -90,7 +90,7 @@ def check_reach(
 ) -> None:
     """Raise a ShapeError if some window consists of padding alone: where it is dilated, it may step over the image."""
     for axis, (n, count, k, s, p, d) in enumerate(zip(size, windows, kernel, stride, padding, dilation, strict=True)):
-        for start in range(-p, -p + s * count, s) if p else ():
+        for start in range(-p, -p + s * count, s) if p else ():  # without padding, what fits is within the image
             first = max(start, start % d)  # the first place of the window that is not before the image
             if first >= n or first > start + d * (k - 1):
                 raise ShapeError(
