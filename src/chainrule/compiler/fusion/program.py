@@ -175,7 +175,8 @@ def _controller() -> Any:
 
 def row_bytes(graph: Graph) -> int:
     """What the values of a row of the batch need, if all of them are stored."""
-    return sum(math.prod(v.shape[1:]) * v.dtype.itemsize for e in graph.equations if by_rows((v := e.output).shape))
+    rows = [(v.shape[1:], v.dtype.itemsize) for e in graph.equations if by_rows((v := e.output).shape)]
+    return sum(math.prod(shape) * size for shape, size in rows if all(isinstance(n, int) for n in shape))
 
 
 def tile_of(graph: Graph) -> int:
