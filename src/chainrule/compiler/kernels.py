@@ -135,14 +135,17 @@ class _Nonzeros:
 
 
 def place_of(builder: Any, row: Any, start: int, vector: Any) -> Any:
+    """Where a vector of a row begins, as a pointer to a vector."""
     return builder.bitcast(builder.gep(row, [INT64(start)]), vector.as_pointer())
 
 
 def load_vector(builder: Any, row: Any, start: int, vector: Any, itemsize: int) -> Any:
+    """A vector of a row, which need not begin at a multiple of its size."""
     return builder.load(place_of(builder, row, start, vector), align=itemsize)
 
 
 def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """a · b + c in one instruction, where the processor has it."""
     return builder.fadd(c, builder.fmul(a, b, flags=("contract",)), flags=("contract",))
 
 

@@ -58,6 +58,7 @@ _BY_HAND = "read it with h5py itself and give the arrays to chainrule.data.array
 
 
 def damaged(where: str, what: str) -> DataError:
+    """What is said of a chunk that is not what the file says of it; to get the file again is what to do."""
     return DataError(f"{where}: the file is damaged: {what}; {AGAIN}.")
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -105,8 +106,7 @@ def _run(
     Besides what came of the reports, return a remark on how many results were there already.
     """
     jobs = {report.name: report.jobs(quick) for report in chosen}
-    # Runs of one experiment that start together would compile the same program, each for itself.
-    every = [job for report in chosen for job in sorted(jobs[report.name], key=lambda job: job.seed or 0)]
+    every = [job for report in chosen for job in _in_turns(jobs[report.name])]
     done = {job: result for job in every if (result := store.get(job)) is not None}
     missing = [job for job in every if job not in done]
     remark = f"{len(done)} of {len(every)} results were there from an earlier run" if done else ""
@@ -136,6 +136,16 @@ def _run(
             console.print(Text(what), soft_wrap=True)
         raise
     return [outcomes[report.name] for report in chosen], f" ({remark})" if remark else ""
+
+
+def _in_turns(jobs: Sequence[Job]) -> list[Job]:
+    """The first run of each experiment, then the second: those that start together would compile the same program."""
+    made: Counter[str] = Counter()
+    turns = []
+    for job in jobs:
+        turns.append(made[job.experiment])
+        made[job.experiment] += 1
+    return [job for _, job in sorted(zip(turns, jobs, strict=True), key=lambda pair: pair[0])]
 
 
 def _by_experiment(jobs: Sequence[Job], done: dict[Job, Result]) -> Results:

@@ -92,7 +92,7 @@ def test_which_data_it_is_belongs_to_a_jobs_arguments(cifar):
     assert [(e.name, list(e.seeds), e.settings["part"]) for e in whole] == [
         (f"classifier, {name}", [0, 1, 2], 1) for name in ("SGD", "Adam", "Adam, lr .1")
     ]
-    assert {(*e.seeds, e.settings["part"]) for e in quick} == {(0, 20)}
+    assert {(*e.seeds, e.settings["part"]) for e in quick} == {(0, 10)}
     assert {e.settings["data"] for e in whole} == {"cifar-10"}
     (cifar / "test_batch.bin").unlink()
     assert {e.settings["data"] for e in classifier.experiments(False)} == {"mnist"}

@@ -253,6 +253,7 @@ class ConvolutionWriter(Writer):
 
 
 def flat(row: str, width: int, column: str) -> str:
+    """The place in an image of a row and a column."""
     return f"{row} * {width} + {column}"
 
 
