@@ -17,7 +17,7 @@ import threading
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -76,13 +76,33 @@ class Server(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}/"
 
 
+OK = b"HTTP/1.1 200 OK\r\n"
+SENT = {  # what comes first, and then again and again
+    "dripping": (OK + b"Content-Length: 30000\r\n\r\n", b"a"),
+    "a dripping header": (OK, b"X"),
+    "continue for ever": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "an odd length": (OK + b"Content-Length: abc\r\n\r\n", b""),
+    "an odd redirect": (b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\n\r\n", b""),
+    "a redirect to itself": (b"HTTP/1.1 302 Found\r\nLocation: /\r\nConnection: close\r\n\r\n", b""),
+}
+
+
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         server, name = self.server, self.path.lstrip("/")
         server.asked.append(name)
         raw = server.offered.get(name)
-        if raw is None or server.fault == "404":
+        if (raw is None and server.fault not in SENT) or server.fault == "404":
             self.send_error(404)
+            return
+        if server.fault in SENT:
+            self.close_connection = True
+            first, again = SENT[server.fault]
+            self.wfile.write(first)
+            with suppress(OSError):  # until nobody listens any more
+                while again:
+                    self.wfile.write(again)
+                    time.sleep(0.01)
             return
         if server.fault == "other bytes":
             raw = raw[:-1] + bytes([raw[-1] ^ 1])
@@ -112,9 +132,11 @@ def served(offered, fault=""):
     with Server(offered, fault) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def site(url, packed, **options):
@@ -230,13 +252,26 @@ FAULTS = {
     "broken off": "the download broke off",
     "stalled": "nothing came any more",
     "endless": "is longer than the",
+    "dripping": "less than 10,000 bytes a second came in the last",
+    "a dripping header": "less than 10,000 bytes a second came in the last",
+    "continue for ever": "less than 10,000 bytes a second came in the last",
+    "an odd length": "the server's answer cannot be understood (invalid literal for int() with base 10: 'abc')",
+    "an odd redirect": "the server's answer cannot be understood (Invalid IPv6 URL)",
+    "a redirect to itself": "Exceeded 30 redirects",
 }
+
+
+def wait_until(it_is_so):
+    end = time.monotonic() + 10
+    while not it_is_so():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_bad_mirror_is_refused_and_the_next_one_asked(fault, contents, packed, listed, tmp_path):
     with served(packed, fault) as bad, served(packed) as good:
-        refused = site(bad.url, packed, patience=1)
+        refused = site(bad.url, packed, patience=0.5)
         listed(entry(contents, refused))
         with pytest.raises(DataError) as caught:
             fetch("fashion-mnist")
@@ -249,6 +284,8 @@ def test_a_bad_mirror_is_refused_and_the_next_one_asked(fault, contents, packed,
         listed(entry(contents, refused, site(good.url, packed)))
         fetch("fashion-mnist")
         assert len(good.asked) == 4
+        if fault != "stalled":  # that one is asleep
+            wait_until(lambda: not any(thread.name == "chainrule download" for thread in threading.enumerate()))
     assert everything(tmp_path / "cache" / "data") == {f"fashion-mnist/{s}": raw for s, raw in contents.items()}
 
 

@@ -4,13 +4,16 @@ bytes, one file after another; whether they are that is for `fetching.py` to say
 No package registry is named here: which one is asked is set in npm and in apt.
 """
 
+import ctypes
 import gzip
 import json
 import shutil
 import subprocess
+import threading
 import warnings
 import zlib
 from collections.abc import Callable, Generator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -28,6 +31,7 @@ Files = Generator[tuple[str, bytes], None, None]
 Progress = Callable[[str, int, int], None]
 
 _PATIENCE = 30.0  # seconds without a byte
+_SLOWEST = 10_000  # bytes in a second: a server that drips is never silent
 _LONGEST = 1800.0  # seconds that a package tool may take
 _FAULTY = ("npm error", "npm ERR!", "E: ", "dpkg-deb: error")  # how a tool begins the line that says what failed
 _MOST = 1 << 31  # bytes in an archive, unpacked
@@ -50,7 +54,8 @@ class Site:
     most : int
         More bytes than a download has.
     patience : float
-        Seconds without a byte, after which another mirror is asked.
+        Seconds without a byte, after which another mirror is asked; and after three times as many if fewer than
+        10,000 bytes a second have come in them.
     """
 
     url: str
@@ -77,19 +82,53 @@ class Site:
         try:
             import pooch
             from requests.exceptions import RequestException
+            from urllib3.exceptions import HTTPError
         except ImportError:
             raise MirrorError('downloads need pooch: pip install "chainrule[lab]" brings it') from None
         pooch.get_logger().setLevel("WARNING")  # it would tell on stderr what the progress tells already
-        downloader = pooch.HTTPDownloader(
-            progressbar=_Meter(name, self.most, progress), timeout=self.patience, chunk_size=1 << 16
-        )
+        meter = _Meter(name, self.most, progress)
+        downloader = pooch.HTTPDownloader(progressbar=meter, timeout=self.patience, chunk_size=1 << 16)
+
+        def retrieve() -> Path:
+            return Path(pooch.retrieve(url, f"md5:{self.md5[name]}", name, scratch, downloader=downloader))
+
         try:
-            retrieved = pooch.retrieve(url, f"md5:{self.md5[name]}", name, scratch, downloader=downloader)
+            return _watched(retrieve, meter, 3 * self.patience)
         except RequestException as error:
-            raise MirrorError(_said(error, url)) from None
-        except ValueError:
-            raise MirrorError(f"{name} has not the published MD5 sum {self.md5[name]}") from None
-        return Path(retrieved)
+            raise MirrorError(_said(error)) from None
+        except (ValueError, HTTPError) as error:
+            if "does not match" in str(error):
+                raise MirrorError(f"{name} has not the published MD5 sum {self.md5[name]}") from None
+            raise MirrorError(f"the server's answer cannot be understood ({str(error)[:200]})") from None
+
+
+def _watched(download: Callable[[], Path], meter: "_Meter", window: float) -> Path:
+    """What a download returns. It has a thread of its own, as one who waits for a byte cannot look at the clock."""
+    paths: list[Path] = []
+    errors: list[Exception] = []
+
+    def run() -> None:
+        with suppress(SystemExit):
+            try:
+                paths.append(download())
+            except Exception as error:
+                errors.append(error)
+
+    thread = threading.Thread(target=run, name="chainrule download", daemon=True)
+    thread.start()
+    try:
+        while True:
+            before = meter.done
+            thread.join(window)
+            if errors:
+                raise errors.pop()  # kept, it would keep its frames, and they the open connection
+            if paths:
+                return paths[0]
+            if meter.done - before < _SLOWEST * window:
+                raise MirrorError(f"less than {_SLOWEST:,} bytes a second came in the last {window:.0f} seconds")
+    finally:
+        if thread.is_alive():  # it ends as soon as it gets another byte, or its patience does
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
 
 
 class _Meter:
@@ -97,16 +136,16 @@ class _Meter:
 
     def __init__(self, name: str, most: int, progress: Progress) -> None:
         self._name, self._most, self._progress = name, most, progress
-        self.total = self._done = 0
+        self.total = self.done = 0
 
     def update(self, count: int) -> None:
-        self._done += count
-        if self._done > self._most + (1 << 16):  # pooch counts whole chunks
+        self.done += count
+        if self.done > self._most + (1 << 16):  # pooch counts whole chunks
             raise MirrorError(f"{self._name} is longer than the {self._most:,} bytes that it should have")
-        self._progress(self._name, self._done, self.total)
+        self._progress(self._name, self.done, self.total)
 
     def reset(self) -> None:
-        self._done = 0
+        self.done = 0
 
     def close(self) -> None:
         pass
@@ -244,10 +283,10 @@ def _only(folder: Path, pattern: str) -> Path:
     return found
 
 
-def _said(error: Exception, url: str) -> str:
+def _said(error: Exception) -> str:
     """What is wrong with a connection, without the addresses of objects and the nesting of libraries."""
     response = getattr(error, "response", None)
-    if response is not None:
+    if response is not None and response.status_code >= 400:
         return f"the server answers {response.status_code} {response.reason}"
     text = str(error)
     for sign, meaning in (
