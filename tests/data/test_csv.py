@@ -207,7 +207,7 @@ WRONG = {
     ),
     "another open quote": (IRIS.replace("4.7", '"4.7'), {}, ["has 2 fields; expected 3"]),
     "words and numbers": ("a,b\n1,0\n2,one\n", {}, ["column 'b'", "'0' beside 'one'", "classes=[...]"]),
-    "missing labels": ("a,b\n1,nan\n2,one\n", {}, ["column 'b'", "'nan' beside 'one'"]),
+    "missing labels": ("a,b\n1,nan\n2,one\n", {}, ["column 'b'", "line 2", "'nan' stands for a missing value"]),
     "NaN targets": ("a,b\n1,2.5\n2,nan\n", {}, ["line 3, column 'b': expected a finite number, found 'nan'"]),
     "words for numbers": (IRIS, {"regression": True}, ["line 2, column 'species'", "'setosa'"]),
     "negative labels": ("a,b\n1,-1\n2,1\n", {}, ["labels count from 0, found -1", "classes=['-1', '1']"]),
@@ -306,3 +306,21 @@ def test_a_damaged_file_is_read_as_it_is_or_refused(tmp_path):
     (tmp_path / "d.csv").write_bytes("\ufeffa;b;é\r\n".encode() + b"1.5;2;3.5\r\n" * 20)
     outcome = survive(READ, sorted(tmp_path.iterdir()), rounds=1000)
     assert min(outcome.refused, outcome.unchanged, outcome.changed) > 50
+
+
+@pytest.mark.parametrize("word", ["NA", "?", "nan", "NaN", "null", "None", "N/A", "-"])
+def test_a_missing_value_is_no_class(word, write):
+    path = write(f"x,species\n1,setosa\n2,virginica\n3,{word}\n")
+    fails(path, "line 4, column 'species'", f"'{word}' stands for a missing value; remove the row")
+    assert read_csv(path, classes=["setosa", "virginica", word]).targets.tolist() == [0, 1, 2]
+
+
+def test_a_first_line_that_counts_is_asked_about(write):
+    path = write("0,1,2\n5.1,1.4,0\n7.0,4.7,1\n")
+    fails(path, "the first line counts from 0 to 2", "say header=True or header=False")
+    assert len(read_csv(path, header=True)) == 2
+    assert len(read_csv(path, header=False)) == 3
+
+
+def test_a_comma_between_thousands(write):
+    fails(write("a;y\n1,234;0\n2,5;1\n"), "line 2, column 'a'", "leave out the comma between thousands, or write a")

@@ -26,6 +26,7 @@ Array = np.ndarray[Any, Any]
 _DELIMITERS = "\t;,"  # in this order: a file with ; may have decimal commas
 _LONGEST_LINE = 1 << 24  # bytes
 _LOOKED_AT = 1 << 16  # bytes by which header and delimiter are found out
+_MISSING = {"na", "n/a", "nan", "null", "none", "?", "-"}  # how programs write that there is no value
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
@@ -181,6 +182,11 @@ def _is_header(path: Path, rows: list[list[str]]) -> bool:
     words = [_number(field) is None for field in rows[0]]
     if all(words):
         return True
+    if rows[0] == [str(i) for i in range(len(rows[0]))] and len(rows[0]) > 2:  # as pandas names columns without names
+        raise DataError(
+            f"{path}: the first line counts from 0 to {len(words) - 1}, so it could be names of columns or a row: say "
+            "header=True or header=False."
+        )
     above = [i for i, field in enumerate(rows[-1]) if i < len(words) and words[i] and _number(field) is not None]
     if above:  # a name over numbers, or a word that does not belong there
         raise DataError(
@@ -295,6 +301,8 @@ def _shown(field: str) -> str:
 
 
 def _advice(field: str) -> str:
+    if re.fullmatch(r"\s*[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?\s*", field):
+        return "leave out the comma between thousands, or write a point if it is a decimal comma"
     if _number(field.replace(",", ".", 1)) is not None:
         return "write a point in place of the decimal comma"
     return "give each word a number, or remove the column"
@@ -319,6 +327,12 @@ def _targets(
     numeric = [_number(word) is not None for word in words]
     if all(numeric) and classes is None:
         return _floats(table, where, words)[codes], None, None
+    for word in words:
+        if word.casefold() in _MISSING:
+            raise DataError(
+                f"{_place_of(table, word)}: {_shown(word)} stands for a missing value; remove the row, or if it is a "
+                "class, give all of their names: classes=[...]."
+            )
     if any(numeric):
         raise DataError(
             f"{where}: expected labels, or numbers, or words, found {_shown(words[numeric.index(True)])} "
@@ -347,13 +361,15 @@ def _floats(table: _Table, where: str, words: list[str]) -> Array:
     numbers = [_number(word) for word in words]
     for word, number in zip(words, numbers, strict=True):
         if number is None or not isfinite(number):
-            lines = _rows(_lines(table.path, table.limit), table.delimiter, table.path)
-            line = next(line for line, row in lines if line > table.skip and row[table.target].strip() == word)
-            raise DataError(
-                f"{table.path}: line {line}, {table.names[table.target]}: expected a finite number, found "
-                f"{_shown(word)}."
-            )
+            raise DataError(f"{_place_of(table, word)}: expected a finite number, found {_shown(word)}.")
     return np.array(numbers, np.float64)
+
+
+def _place_of(table: _Table, word: str) -> str:
+    """Where a word first is among the targets."""
+    rows = _rows(_lines(table.path, table.limit), table.delimiter, table.path)
+    line = next(line for line, row in rows if line > table.skip and row[table.target].strip() == word)
+    return f"{table.path}: line {line}, {table.names[table.target]}"
 
 
 def _labels(where: str, labels: Array, classes: int | np.integer[Any] | None) -> tuple[Array, int | None]:
