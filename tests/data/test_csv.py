@@ -324,3 +324,15 @@ def test_a_first_line_that_counts_is_asked_about(write):
 
 def test_a_comma_between_thousands(write):
     fails(write("a;y\n1,234;0\n2,5;1\n"), "line 2, column 'a'", "leave out the comma between thousands, or write a")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("sep=;", ["line 1 only tells a spreadsheet program the delimiter; remove the line"]),
+        ("Measured in May", ["line 1 has a single column", "remove a title or comment"]),
+        ("# measured, in May", ["line 2 has 3 fields; expected 2", "If that is a title or a comment, remove it"]),
+    ],
+)
+def test_a_line_above_the_table(line, words, write):
+    fails(write(f"{line}\na;b;y\n1;2;0\n3;4;1\n".replace(";", "," if "#" in line else ";")), *words)

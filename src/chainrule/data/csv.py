@@ -147,6 +147,8 @@ def _look(path: Path, target: str | int, header: bool | None, delimiter: str | N
         size += len(line)
         if size > _LOOKED_AT and len(lines) > 1:
             break
+    if lines and re.fullmatch(r'\s*"?sep=.?"?\s*', lines[0], re.IGNORECASE):
+        raise DataError(f"{path}: line 1 only tells a spreadsheet program the delimiter; remove the line.")
     begins = {d: list(islice(_rows(lines, d, path), 2)) for d in (delimiter or _DELIMITERS)}
     if not any(begins.values()):
         raise DataError(f"{path}: expected a table, but the file is empty; {AGAIN}.")
@@ -158,7 +160,7 @@ def _look(path: Path, target: str | int, header: bool | None, delimiter: str | N
     if len(first) < 2:
         raise DataError(
             f"{path}: line {begin[0][0]} has a single column; expected features and a target with a tab, ; or , "
-            "between them, or say which character it is: delimiter=."
+            "between them; remove a title or comment, or say which character it is: delimiter=."
         )
     if header is None:
         header = isinstance(target, str) or _is_header(path, [row for _, row in begin])
@@ -249,8 +251,9 @@ def _fault(table: _Table, said: str) -> DataError:
             continue
         where = f"{table.path}: line {line}"
         if len(row) != count:
+            hint = " If that is a title or a comment, remove it." if line == 2 else ""
             return DataError(
-                f"{where} has {len(row):,} field{'s' * (len(row) > 1)}; expected {count:,}, as in the first row."
+                f"{where} has {len(row):,} field{'s' * (len(row) > 1)}; expected {count:,}, as in the first row.{hint}"
             )
         for i, field in enumerate(row):
             what = _wrong(field, i == table.target)

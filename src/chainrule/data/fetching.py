@@ -59,6 +59,7 @@ def fetch(
     folder, _ = place(data_dir)
     entry = ENTRIES[name]
     try:
+        _remove_forgotten(folder)
         _check_present(entry, folder)
         if not is_in(folder, name):
             _fetch(entry, folder, progress or (lambda what, done, total: None))
@@ -72,7 +73,6 @@ def fetch(
 
 def _fetch(entry: Entry, folder: Path, progress: Progress) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    _remove_forgotten(folder)
     faults = []
     for mirror in entry.mirrors:
         with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=folder, ignore_cleanup_errors=True) as beside:
