@@ -391,8 +391,7 @@ CHILD = """
     import sys
     from pathlib import Path
     from chainrule.data import fetch
-    from chainrule.data.archives import in_folder
-from chainrule.data.catalogue import ENTRIES
+    from chainrule.data.catalogue import ENTRIES
     from tests.data.test_fetching import entry, site
     url, folder = sys.argv[1:]
     contents = {path.name: path.read_bytes() for path in Path(folder).parent.joinpath("contents").iterdir()}
