@@ -121,3 +121,11 @@ def test_a_thousand_classes_need_no_asking_and_more_only_where_samples_are_few()
     assert arrays(X, Y * 100_000, classes=200_001).classes == 200_001
     many = np.arange(2000)
     assert arrays(many, many).classes == 2000
+
+
+def test_masked_values_are_not_taken_for_numbers():
+    masked = np.ma.masked_array([[1.0], [2.0]], mask=[[False], [True]])
+    with pytest.raises(DataError, match=r"arrays: x has masked values; remove their rows, or fill them in"):
+        arrays(masked, [0, 1])
+    assert len(arrays(masked.filled(0.0), [0, 1])) == 2
+    assert len(arrays(np.ma.masked_array([[1.0], [2.0]]), [0, 1])) == 2

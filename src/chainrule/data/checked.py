@@ -66,6 +66,8 @@ def arrays(
 
 def finite_numbers(values: npt.ArrayLike, where: str) -> Array:
     """An array of finite real numbers with at least one axis."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise DataError(f"{where} has masked values; remove their rows, or fill them in with .filled(value).")
     try:
         array = np.asarray(values)
     except ValueError as error:  # a ragged list
@@ -160,7 +162,8 @@ def check_stored(x: Stored, y: Stored, path: Path, reader: str, limit: int) -> N
     """Raise a DataError if two arrays that a file promises are no data set, or one has more than `limit` bytes."""
     for each in (x, y):
         if each.dtype.kind not in "biuf":
-            raise DataError(f"{path}: '{each.key}' has dtype {each.dtype}; expected real numbers.")
+            advice = ": give each word a number" if each.dtype.kind in "OSUT" else ""
+            raise DataError(f"{path}: '{each.key}' has dtype {each.dtype}; expected real numbers{advice}.")
         if not each.shape or not each.nbytes:
             raise DataError(
                 f"{path}: '{each.key}' has shape {each.shape}; expected an array with one row a sample, and at least "
