@@ -124,7 +124,10 @@ WRONG = {
     "a number": ({"xdata": X, "ydata": 3}, ["'ydata' has shape ()", "one row a sample"]),
     "nothing": ({"xdata": h5py.Empty("f4"), "ydata": LABELS}, ["'xdata' has no numbers"]),
     "no rows": ({"xdata": X[:0], "ydata": LABELS[:0]}, ["'xdata' has shape (0, 4)", "at least one"]),
-    "words": ({"xdata": X, "ydata": np.array([b"a"] * 6)}, ["'ydata' has dtype |S1", "real numbers: give each word a number"]),
+    "words": (
+        {"xdata": X, "ydata": np.array([b"a"] * 6)},
+        ["'ydata' has dtype |S1", "real numbers: give each word a number"],
+    ),
     "text": ({"xdata": X, "ydata": ["a"] * 6}, ["'ydata' has dtype object", "real numbers: give each word a number"]),
     "complex": ({"xdata": X.astype(complex), "ydata": LABELS}, ["'xdata' has dtype complex128"]),
     "a table": ({"xdata": np.zeros(6, "f4,i4"), "ydata": LABELS}, ["'xdata' has dtype [('f0'"]),

@@ -4,7 +4,6 @@ bytes, one file after another; whether they are that is for `fetching.py` to say
 No package registry is named here: which one is asked is set in npm and in apt.
 """
 
-import ctypes
 import gzip
 import json
 import shutil
@@ -13,7 +12,6 @@ import threading
 import warnings
 import zlib
 from collections.abc import Callable, Generator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -108,11 +106,10 @@ def _watched(download: Callable[[], Path], meter: "_Meter", window: float) -> Pa
     errors: list[Exception] = []
 
     def run() -> None:
-        with suppress(SystemExit):
-            try:
-                paths.append(download())
-            except Exception as error:
-                errors.append(error)
+        try:
+            paths.append(download())
+        except Exception as error:
+            errors.append(error)
 
     thread = threading.Thread(target=run, name="chainrule download", daemon=True)
     thread.start()
@@ -127,8 +124,7 @@ def _watched(download: Callable[[], Path], meter: "_Meter", window: float) -> Pa
             if meter.done - before < _SLOWEST * window:
                 raise MirrorError(f"less than {_SLOWEST:,} bytes a second came in the last {window:.0f} seconds")
     finally:
-        if thread.is_alive():  # it ends as soon as it gets another byte, or its patience does
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
+        meter.given_up = True  # the thread ends at its next chunk, or with its patience or the process
 
 
 class _Meter:
@@ -137,9 +133,12 @@ class _Meter:
     def __init__(self, name: str, most: int, progress: Progress) -> None:
         self._name, self._most, self._progress = name, most, progress
         self.total = self.done = 0
+        self.given_up = False
 
     def update(self, count: int) -> None:
         self.done += count
+        if self.given_up:
+            raise MirrorError(f"{self._name} came too slowly")
         if self.done > self._most + (1 << 16):  # pooch counts whole chunks
             raise MirrorError(f"{self._name} is longer than the {self._most:,} bytes that it should have")
         self._progress(self._name, self.done, self.total)
