@@ -5,7 +5,6 @@ An image is a row of numbers, and a window of it a list of distances from its fi
 all windows, if the results are laid out as wide as the image. So nothing is copied for a convolution but what it pads.
 """
 
-import itertools
 from itertools import pairwise
 from typing import Any
 
@@ -35,6 +34,23 @@ def _blocks(count: int, most: int) -> list[tuple[int, int]]:
     return [(a, b - a) for a, b in pairwise(cuts)]
 
 
+def _operands(context: Any, builder: Any, signature: Any, args: Any) -> tuple[list[Any], list[Any], Any]:
+    """Pointers to the image, taps, factors and result; the sizes of a row of the last two; how many taps there are."""
+    kinds = signature.args
+    pointers = [data_of(context, builder, kinds[i], args[i]) for i in range(4)]
+    rows = [row_size(context, builder, kinds[i], args[i]) for i in (2, 3)]
+    (count,) = cgutils.unpack_tuple(builder, context.make_array(kinds[1])(context, builder, args[1]).shape)
+    return pointers, rows, count
+
+
+def _zeros(builder: Any, vector: Any, count: int) -> list[Any]:
+    """Places for vectors, which become registers."""
+    places = [cgutils.alloca_once(builder, vector) for _ in range(count)]
+    for place in places:
+        builder.store(ir.Constant(vector, None), place)
+    return places
+
+
 @intrinsic(prefer_literal=True)
 def correlate(context: Any, x: Any, taps: Any, weights: Any, out: Any, channels: Any, length: Any) -> Any:
     """out[c, p] ← Σ weights[c, t] · x[p + taps[t]] over the taps t, for p in 0..length-1.
@@ -47,20 +63,16 @@ def correlate(context: Any, x: Any, taps: Any, weights: Any, out: Any, channels:
     signature = types.void(x, taps, weights, out, channels, length)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        element = context.get_value_type(out.dtype)
-        vector = ir.VectorType(element, lanes)
-        given, places, factors, result = (data_of(context, builder, signature.args[i], args[i]) for i in range(4))
-        factor_row, result_row = (row_size(context, builder, signature.args[i], args[i]) for i in (2, 3))
-        count = cgutils.unpack_tuple(builder, context.make_array(signature.args[1])(context, builder, args[1]).shape)[0]
+        vector = ir.VectorType(context.get_value_type(out.dtype), lanes)
+        pointers, (factor_row, result_row), count = _operands(context, builder, signature, args)
+        given, places, factors, result = pointers
         blocks = _blocks(channels.literal_value, 8 if REGISTERS > 8 else 3)
         wide = max(1, min(_FLOATS, REGISTERS // max(n for _, n in blocks)))
         vectors = -(-length.literal_value // lanes)
 
         def piece(start: Any, width: int) -> None:
             for first, size in blocks:
-                sums = [[cgutils.alloca_once(builder, vector) for _ in range(width)] for _ in range(size)]
-                for total in itertools.chain(*sums):
-                    builder.store(ir.Constant(vector, None), total)
+                sums = [_zeros(builder, vector, width) for _ in range(size)]
                 with cgutils.for_range(builder, count) as loop:
                     row = builder.gep(given, [builder.add(start, builder.load(builder.gep(places, [loop.index])))])
                     xs = [load_vector(builder, row, k * lanes, vector, itemsize) for k in range(width)]
@@ -96,11 +108,9 @@ def add_correlations(context: Any, x: Any, taps: Any, g: Any, out: Any, channels
     signature = types.void(x, taps, g, out, channels, length)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        element = context.get_value_type(out.dtype)
-        vector = ir.VectorType(element, lanes)
-        given, places, factors, result = (data_of(context, builder, signature.args[i], args[i]) for i in range(4))
-        factor_row, result_row = (row_size(context, builder, signature.args[i], args[i]) for i in (2, 3))
-        count = cgutils.unpack_tuple(builder, context.make_array(signature.args[1])(context, builder, args[1]).shape)[0]
+        vector = ir.VectorType(context.get_value_type(out.dtype), lanes)
+        pointers, (factor_row, result_row), count = _operands(context, builder, signature, args)
+        given, places, factors, result = pointers
         few = min(4, REGISTERS // 2)
         blocks = _blocks(channels.literal_value, max(1, REGISTERS // few))
         whole, rest = divmod(length.literal_value, lanes)
@@ -111,9 +121,7 @@ def add_correlations(context: Any, x: Any, taps: Any, g: Any, out: Any, channels
                 for k in range(width)
             ]
             for first, size in blocks:
-                sums = [[cgutils.alloca_once(builder, vector) for _ in range(width)] for _ in range(size)]
-                for total in itertools.chain(*sums):
-                    builder.store(ir.Constant(vector, None), total)
+                sums = [_zeros(builder, vector, width) for _ in range(size)]
 
                 def add(p: Any, inside: Any, first: int = first, sums: Any = sums) -> None:
                     xs = [load_vector(builder, builder.gep(row, [p]), 0, vector, itemsize) for row in rows]
@@ -157,9 +165,7 @@ def sum_of_row(context: Any, row: Any, length: Any) -> Any:
         element = context.get_value_type(row.dtype)
         vector = ir.VectorType(element, lanes)
         given = data_of(context, builder, signature.args[0], args[0])
-        sums = [cgutils.alloca_once(builder, vector) for _ in range(_FLOATS)]
-        for total in sums:
-            builder.store(ir.Constant(vector, None), total)
+        sums = _zeros(builder, vector, _FLOATS)
 
         def add(start: Any, width: int) -> None:
             for k in range(width):

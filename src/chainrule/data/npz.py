@@ -28,7 +28,7 @@ _LONGEST_HEADER = 10_000  # NumPy's own limit
 _MOST_DIMENSIONS = 64  # and this one
 # What zipfile raises on a damaged file depends on where the damage is.
 _DAMAGE = (
-    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, NotImplementedError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError),
     *(ValueError, KeyError, IndexError, OverflowError),
 )
 
